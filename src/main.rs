@@ -1,0 +1,3 @@
+//! The binary: parses the command line, runs, chooses the exit status; nothing else.
+
+fn main() {}

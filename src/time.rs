@@ -1,0 +1,173 @@
+//! Network time: time as packets bring it, never as the operating system tells it.
+//!
+//! May not read a clock. `capture/live` is the only place on the packet path that does, for idle links.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A point in time: nanoseconds since 1970-01-01T00:00:00Z, as captured. Range: the years 1678 to 2262.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+    /// Later than any packet.
+    pub const FAR_FUTURE: Self = Self(i64::MAX);
+
+    /// From nanoseconds since the epoch.
+    pub const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// From seconds and nanoseconds, as capture files hold them; saturates at the ends of the range.
+    pub const fn from_parts(seconds: i64, nanos: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    /// Nanoseconds since the epoch.
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Seconds since the epoch, for people and for Prometheus.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+
+    /// The time from `earlier` to here; zero where `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        let nanos = self.0.saturating_sub(earlier.0);
+        if nanos <= 0 { Duration::ZERO } else { Duration::from_nanos(nanos as u64) }
+    }
+
+    /// This point moved forward; saturates.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// This point moved back; saturates.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0.div_euclid(1_000_000_000), self.0.rem_euclid(1_000_000_000));
+        write!(f, "{seconds}.{nanos:09}")
+    }
+}
+
+/// A stamp this far behind network time is not reordering: the source's clock was set back, or a stamp before it was absurd.
+const REANCHOR: Duration = Duration::from_secs(60);
+
+/// The clock that packets drive: never goes back, whatever the stamps do.
+///
+/// A stamp a little behind (reordering, two capture threads) leaves the time where it is. A stamp more than a minute behind
+/// re-anchors: from then on its differences move the time, so that one absurd stamp cannot freeze expiry for decades.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkTime {
+    now: Option<Timestamp>,
+    /// Added to stamps since the last re-anchoring, nanoseconds.
+    offset: i64,
+    jumps_back: u64,
+}
+
+impl NetworkTime {
+    /// A clock that has seen no packet yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one stamp in and returns the network time after it.
+    #[inline]
+    pub fn advance(&mut self, stamp: Timestamp) -> Timestamp {
+        let Some(now) = self.now else {
+            self.now = Some(stamp);
+            return stamp;
+        };
+        let shifted = Timestamp(stamp.0.saturating_add(self.offset));
+        if self.offset == 0 && shifted >= now {
+            self.now = Some(shifted);
+            return shifted;
+        }
+        self.advance_displaced(now, stamp, shifted)
+    }
+
+    #[cold]
+    fn advance_displaced(&mut self, now: Timestamp, stamp: Timestamp, shifted: Timestamp) -> Timestamp {
+        // Back on the original time line: forget the offset.
+        if self.offset != 0 && stamp >= now.minus(REANCHOR) {
+            self.offset = 0;
+            self.now = Some(now.max(stamp));
+            return now.max(stamp);
+        }
+        if now.since(shifted) > REANCHOR {
+            self.jumps_back += 1;
+            self.offset = now.0.saturating_sub(stamp.0);
+            return now;
+        }
+        let next = now.max(shifted);
+        self.now = Some(next);
+        next
+    }
+
+    /// The present network time; none before the first packet.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.now
+    }
+
+    /// How often a stamp lay more than a minute behind network time.
+    pub fn jumps_back(&self) -> u64 {
+        self.jumps_back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_parts(seconds, 0)
+    }
+
+    #[test]
+    fn never_goes_back() {
+        let mut time = NetworkTime::new();
+        assert_eq!(time.advance(at(100)), at(100));
+        assert_eq!(time.advance(at(70)), at(100));
+        assert_eq!(time.advance(at(101)), at(101));
+        assert_eq!(time.jumps_back(), 0);
+    }
+
+    #[test]
+    fn an_absurd_stamp_does_not_freeze_time() {
+        let mut time = NetworkTime::new();
+        time.advance(at(100));
+        time.advance(at(2_000_000_000));
+        assert_eq!(time.advance(at(101)), at(2_000_000_000));
+        assert_eq!(time.advance(at(111)), at(2_000_000_010));
+        assert_eq!(time.jumps_back(), 1);
+    }
+
+    #[test]
+    fn returning_to_the_original_line_drops_the_offset() {
+        let mut time = NetworkTime::new();
+        time.advance(at(1_000_000));
+        time.advance(at(10)); // another clock, far behind
+        assert_eq!(time.advance(at(12)), at(1_000_002));
+        assert_eq!(time.advance(at(1_000_001)), at(1_000_002));
+        assert_eq!(time.advance(at(1_000_003)), at(1_000_003));
+    }
+
+    #[test]
+    fn differences_saturate() {
+        assert_eq!(at(1).since(at(2)), Duration::ZERO);
+        assert_eq!(Timestamp::FAR_FUTURE.plus(Duration::from_secs(1)), Timestamp::FAR_FUTURE);
+    }
+}

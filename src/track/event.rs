@@ -1,0 +1,189 @@
+//! Stage 3 of 5, track: the type that leaves it. What happened to one handshake, as one small `Copy` value.
+//!
+//! No state, no clock, no I/O. Detection sees these and nothing else of what lies before it.
+
+use super::flow::Flow;
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// Where an embryonic connection stands, in the words of RFC 9293 section 3.3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HandshakeState {
+    /// SYN seen, no SYN-ACK yet.
+    SynSent,
+    /// SYN-ACK seen, the originator's ACK not yet. This one occupies a slot of the server's SYN queue.
+    SynReceived,
+}
+
+impl HandshakeState {
+    /// The label in metrics and JSON.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn_sent",
+            Self::SynReceived => "syn_received",
+        }
+    }
+}
+
+/// How an attempt ended. The seven of the closing law in the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The originator acknowledged the SYN-ACK.
+    Completed,
+    /// Reset by the responder.
+    Refused,
+    /// Reset by the originator.
+    Reset,
+    /// Expired without a SYN-ACK.
+    Unanswered,
+    /// Expired after a SYN-ACK.
+    Abandoned,
+    /// A SYN with another initial sequence number took the tuple.
+    Superseded,
+    /// Removed to make room, before its time.
+    Evicted,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the closing law.
+    pub const ALL: [Self; 7] = [
+        Self::Completed,
+        Self::Refused,
+        Self::Reset,
+        Self::Unanswered,
+        Self::Abandoned,
+        Self::Superseded,
+        Self::Evicted,
+    ];
+
+    /// The label in metrics and JSON.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Unanswered => "unanswered",
+            Self::Abandoned => "abandoned",
+            Self::Superseded => "superseded",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// Looks of a SYN that label evidence and never gate it (science 5.4, 5.12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SynTraits {
+    /// The initial sequence number.
+    pub isn: u32,
+    /// Receive window as sent.
+    pub window: u16,
+    /// TCP payload in bytes.
+    pub payload_len: u16,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// No TCP option at all: a tool, not a stack.
+    pub bare: bool,
+}
+
+/// What happened. `weight` on an event is how many attempts one tracked entry stands for: 1, or 1/p where the table
+/// samples with probability p (Horvitz-Thompson estimate); every sum that uses a weight above 1 is an estimate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum EventKind {
+    /// A new attempt entered the table.
+    Opened {
+        /// How the SYN looked.
+        syn: SynTraits,
+    },
+    /// A SYN that the table could not hold: counted, not followed. Retransmissions cannot be told apart here.
+    Untracked {
+        /// How the SYN looked.
+        syn: SynTraits,
+    },
+    /// The same SYN again (same tuple, same ISN), whether its attempt is open or was completed or has expired.
+    SynRetransmitted {
+        /// The state of the open attempt; none where it is no longer open.
+        state: Option<HandshakeState>,
+        /// Copies seen so far, saturating at 15; 0 where the attempt is no longer open.
+        count: u8,
+    },
+    /// The first SYN-ACK of an open attempt.
+    Answered {
+        /// From the first SYN to this SYN-ACK.
+        after: Duration,
+        /// Whether `Overdue` had been said of it.
+        overdue: bool,
+    },
+    /// A SYN-ACK again.
+    SynAckRetransmitted {
+        /// The originator had already completed the handshake: the server's accept queue did not take it.
+        after_ack: bool,
+        /// How long after the attempt opened; zero where that is no longer known.
+        age: Duration,
+        /// Copies seen so far, saturating at 7; 0 where the attempt is no longer open.
+        count: u8,
+    },
+    /// The grace age passed and nobody completed, refused or reset the attempt: *unresolved* from now on.
+    Overdue {
+        /// Its state at that moment.
+        state: HandshakeState,
+        /// Copies of its SYN seen so far.
+        syn_retransmissions: u8,
+        /// Copies of its SYN-ACK seen so far.
+        syn_ack_retransmissions: u8,
+    },
+    /// The attempt ended and left the table.
+    Closed {
+        /// How.
+        outcome: Outcome,
+        /// The state it left.
+        state: HandshakeState,
+        /// Its age.
+        after: Duration,
+        /// Whether `Overdue` had been said of it.
+        overdue: bool,
+    },
+    /// A SYN-ACK for which no SYN was seen. `flow.orig` is whom it was sent to, `flow.resp` who sent it.
+    UnsolicitedSynAck,
+    /// A refusal (RST with ACK) for which no SYN was seen. `flow.orig` is whom it was sent to, `flow.resp` who sent it.
+    UnsolicitedRst,
+    /// An ACK or RST whose numbers fit no open attempt of its tuple: forged, or old. It changed nothing.
+    Mismatched {
+        /// A reset, else an acknowledgement or SYN-ACK.
+        reset: bool,
+    },
+    /// A SYN crossed another SYN on the same tuple (RFC 9293 figure 7).
+    SimultaneousOpen,
+}
+
+/// One thing that happened to one handshake.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HandshakeEvent {
+    /// Network time.
+    pub ts: Timestamp,
+    /// Originator and responder.
+    pub flow: Flow,
+    /// How many attempts this one stands for (1 unless sampled).
+    pub weight: u32,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// Takes events as they happen. Implementations may not allocate per event or lock across calls.
+pub trait EventSink {
+    /// Takes one event.
+    fn on_event(&mut self, event: &HandshakeEvent);
+}
+
+/// Drops every event; for measurements of the stages before.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoSink;
+
+impl EventSink for NoSink {
+    fn on_event(&mut self, _event: &HandshakeEvent) {}
+}
+
+impl EventSink for Vec<HandshakeEvent> {
+    fn on_event(&mut self, event: &HandshakeEvent) {
+        self.push(*event);
+    }
+}

@@ -9,6 +9,7 @@
 //! binary know all five. Time comes in with the packet: live capture and replay are one loop, and the same trace gives the
 //! same output, always.
 
+pub mod histogram;
 pub mod time;
 
 pub mod config;

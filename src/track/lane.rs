@@ -1,0 +1,108 @@
+//! Stage 3 of 5, track: the deadlines of one address family on one packet thread.
+//!
+//! Holds keys and opening times only; what is due is looked up in the table by whoever asks.
+
+use super::grace::GRACE;
+use super::queue::DeadlineQueue;
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// Queues by grace class, so that each stays in order of opening.
+type ByGrace<K> = [DeadlineQueue<K>; GRACE.len()];
+
+/// An attempt waits in `grace`, then in `first` for the shorter of the two timeouts, then in `second` where its own is longer.
+pub(crate) struct Lane<K> {
+    grace: ByGrace<K>,
+    first: ByGrace<K>,
+    second: ByGrace<K>,
+}
+
+/// How long an attempt may stay.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// The shorter timeout, or the emergency one.
+    pub(crate) first: Duration,
+    /// The longer timeout, or the emergency one.
+    pub(crate) second: Duration,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The grace age.
+    Grace,
+    /// The shorter timeout.
+    First,
+    /// The longer timeout.
+    Second,
+}
+
+impl<K: Copy> Lane<K> {
+    pub(crate) fn new() -> Self {
+        let queues = || std::array::from_fn(|_| DeadlineQueue::new());
+        Self { grace: queues(), first: queues(), second: queues() }
+    }
+
+    /// Records that wait for their grace age; those of attempts already ended among them.
+    pub(crate) fn waiting_for_grace(&self) -> usize {
+        self.grace.iter().map(DeadlineQueue::len).sum()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.grace.iter().chain(&self.first).chain(&self.second).map(DeadlineQueue::bytes).sum()
+    }
+
+    /// An attempt opened.
+    pub(crate) fn open(&mut self, key: K, class: usize, opened_at: Timestamp) {
+        self.grace[class].push(key, opened_at);
+    }
+
+    /// It stays: on to the next wait.
+    pub(crate) fn wait_on(&mut self, after: Due, class: usize, key: K, opened_at: Timestamp) {
+        match after {
+            Due::Grace => self.first[class].push(key, opened_at),
+            Due::First | Due::Second => self.second[class].push(key, opened_at),
+        }
+    }
+
+    /// The next record due at `now`: what is due, its grace class, key, opening time, and when it fell due.
+    pub(crate) fn pop_due(
+        &mut self,
+        now: Timestamp,
+        waits: Waits,
+    ) -> Option<(Due, usize, K, Timestamp, Timestamp)> {
+        for class in 0..GRACE.len() {
+            let queues = [
+                (Due::Grace, &mut self.grace[class], GRACE[class]),
+                (Due::First, &mut self.first[class], waits.first),
+                (Due::Second, &mut self.second[class], waits.second),
+            ];
+            for (due, queue, wait) in queues {
+                if let Some(at) = queue.front_opened_at().map(|opened| opened.plus(wait))
+                    && at <= now
+                    && let Some((key, opened_at)) = queue.pop()
+                {
+                    return Some((due, class, key, opened_at, at));
+                }
+            }
+        }
+        None
+    }
+
+    /// When something falls due next.
+    pub(crate) fn next_due(&self, waits: Waits) -> Option<Timestamp> {
+        let fronts = |queues: &ByGrace<K>, wait: &dyn Fn(usize) -> Duration| {
+            queues
+                .iter()
+                .enumerate()
+                .filter_map(|(class, queue)| Some(queue.front_opened_at()?.plus(wait(class))))
+                .min()
+        };
+        let times = [
+            fronts(&self.grace, &|class| GRACE[class]),
+            fronts(&self.first, &|_| waits.first),
+            fronts(&self.second, &|_| waits.second),
+        ];
+        times.into_iter().flatten().min()
+    }
+}

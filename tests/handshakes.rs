@@ -3,6 +3,13 @@
 //! Each file of tests/handshakes is one story: a sentence where it comes from, segments, and the outcome written by hand.
 //! The notation is explained in tests/handshakes/README.md.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails should say so at once"
+)]
+
 use halfopen::config::TableConfig;
 use halfopen::decode::segment::{Endpoint, Segment, SegmentKind, SeqNumber, TcpFlags};
 use halfopen::time::Timestamp;
@@ -64,7 +71,8 @@ impl Story {
                 "seq" => segment.seq = SeqNumber(value.parse().expect(word)),
                 "len" => segment.payload_len = value.parse().expect(word),
                 _ => {
-                    let bit = NAMES.iter().find(|(flag, _)| *flag == name).unwrap_or_else(|| panic!("{word}")).1;
+                    let bit =
+                        NAMES.iter().find(|(flag, _)| *flag == name).unwrap_or_else(|| panic!("{word}")).1;
                     segment.flags.0 |= bit;
                     if !value.is_empty() {
                         segment.ack = SeqNumber(value.parse().expect(word));
@@ -125,11 +133,15 @@ fn tell(text: &str) -> String {
                 let mut expected: BTreeMap<&str, i64> = story.figures().keys().map(|&key| (key, 0)).collect();
                 for figure in figures {
                     let (name, value) = figure.split_once('=').expect(line);
-                    assert!(expected.insert(name, value.parse().expect(line)).is_some(), "unknown figure: {line}");
+                    assert!(
+                        expected.insert(name, value.parse().expect(line)).is_some(),
+                        "unknown figure: {line}"
+                    );
                 }
                 for (name, value) in story.figures() {
                     if expected[name] != value {
-                        writeln!(differences, "  {line}\n    {name} is {value}, not {}", expected[name]).unwrap();
+                        writeln!(differences, "  {line}\n    {name} is {value}, not {}", expected[name])
+                            .unwrap();
                     }
                 }
             }

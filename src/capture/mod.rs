@@ -72,6 +72,11 @@ pub trait FrameSource {
     /// Brings the shared counters up to date; called now and then from the packet thread.
     fn publish(&mut self);
 
+    /// Whether frames wait while the pipeline works (they are lost when it is late); a file's do not.
+    fn is_live(&self) -> bool {
+        false
+    }
+
     /// The counters this source publishes to, one per interface or file.
     fn counters(&self) -> Vec<Arc<InterfaceCounters>>;
 }

@@ -2,6 +2,10 @@
 //!
 //! No stage sees another's section.
 
+mod detect;
+
+pub use detect::DetectConfig;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,6 +16,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// Stage 3.
     pub table: TableConfig,
+    /// Stage 4.
+    pub detect: DetectConfig,
     /// Stage 5.
     pub web: WebConfig,
     /// What to protect.
@@ -102,4 +108,22 @@ pub struct ServerConfig {
     pub backlog: Option<u64>,
     /// How its host keeps entries; none: inferred.
     pub profile: Option<String>,
+}
+
+impl ServerConfig {
+    /// Whether an address and port belong to this entry.
+    pub fn covers(&self, addr: IpAddr, port: u16) -> bool {
+        let within = match (self.address, addr) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32u32.saturating_sub(u32::from(self.prefix_len));
+                shift >= 32 || (own.to_bits() ^ other.to_bits()) >> shift == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128u32.saturating_sub(u32::from(self.prefix_len));
+                shift >= 128 || (own.to_bits() ^ other.to_bits()) >> shift == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        };
+        within && self.port.is_none_or(|own| own == port)
+    }
 }

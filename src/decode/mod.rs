@@ -119,7 +119,8 @@ fn plain(frame: &Frame<'_>) -> Option<Segment> {
     let (link, rest) = header.split_first_chunk::<ETHERNET>()?;
     let (ip, rest) = rest.split_first_chunk::<IPV4>()?;
     let tcp = rest.first_chunk::<{ transport::HEADER }>()?;
-    let [0x45, _, l0, l1, _, _, f0, f1, ttl, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *ip else {
+    let [0x45, _, l0, l1, _, _, f0, f1, ttl, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *ip
+    else {
         return None;
     };
     let total = usize::from(u16::from_be_bytes([l0, l1]));

@@ -204,4 +204,3 @@ fn plain_ip(layer: Layer<'_>) -> Option<Step<'_>> {
         _ => network::fits(layer).then_some(Ok(Next::Ip(layer))),
     }
 }
-

@@ -169,16 +169,8 @@ pub(crate) fn next(
         }
         // The third segment of the handshake, or a later one that could not exist without it (the ACK was lost before us).
         (SynReceived, Originator, Ack | Fin) => {
-            let continues = attempt.continued_at(segment.seq);
-            if continues && segment.ack == attempt.responder_isn.plus(1) {
-                Step::Complete
-            } else if (continues || attempt.beyond_syn(segment.seq))
-                && attempt.in_responder_flight(segment.ack)
-            {
-                Step::Complete
-            } else {
-                Step::Mismatch
-            }
+            let proves = attempt.continued_at(segment.seq) || attempt.beyond_syn(segment.seq);
+            if proves && attempt.in_responder_flight(segment.ack) { Step::Complete } else { Step::Mismatch }
         }
         // The responder acknowledges data after the SYN: it has the originator's ACK, though we saw neither that nor the SYN-ACK.
         (SynSent, Responder, Ack | Fin) => {

@@ -71,11 +71,12 @@ impl<K: Copy> Lane<K> {
         now: Timestamp,
         waits: Waits,
     ) -> Option<(Due, usize, K, Timestamp, Timestamp)> {
-        for class in 0..GRACE.len() {
+        let queues = self.grace.iter_mut().zip(&mut self.first).zip(&mut self.second).zip(GRACE);
+        for (class, (((grace, first), second), age)) in queues.enumerate() {
             let queues = [
-                (Due::Grace, &mut self.grace[class], GRACE[class]),
-                (Due::First, &mut self.first[class], waits.first),
-                (Due::Second, &mut self.second[class], waits.second),
+                (Due::Grace, grace, age),
+                (Due::First, first, waits.first),
+                (Due::Second, second, waits.second),
             ];
             for (due, queue, wait) in queues {
                 if let Some(at) = queue.front_opened_at().map(|opened| opened.plus(wait))

@@ -13,10 +13,10 @@ pub mod tracker;
 
 mod expiry;
 mod grace;
-mod handshake;
+pub(crate) mod handshake;
 mod lane;
 mod queue;
 mod remembered;
 mod shares;
+mod stray;
 mod visibility;
-

@@ -9,13 +9,14 @@ use super::remembered::Remembered;
 use super::shares::Shares;
 use super::visibility::Visibility;
 use crate::config::TableConfig;
-use crate::decode::segment::SeqNumber;
+use crate::decode::segment::{Endpoint, SeqNumber};
 use crate::time::Timestamp;
 use crate::track::event::HandshakeState;
 use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Entries a shard is made for. A shard doubles under its lock: at this size that takes some 20 microseconds, and the doublings
 /// of all shards are spread over as many packets.
@@ -231,6 +232,11 @@ impl HalfOpenTable {
     /// Whether an attempt belongs to the sample of 1 in 2^level: a keyed hash decides, so that its copies meet the same answer.
     pub(crate) fn samples(&self, flow: &Flow, isn: SeqNumber, level: u8) -> bool {
         level == 0 || self.sampler.hash_one((flow, isn)) & ((1 << level) - 1) == 0
+    }
+
+    /// Sets a server's grace age; it holds for attempts opened from now on.
+    pub fn learn_grace(&self, server: Endpoint, age: Duration) {
+        self.grace.learn(server, age);
     }
 
     /// Visits an attempt and keeps or removes it. Locking: one shard, for the length of `act`.

@@ -62,13 +62,9 @@ impl SnapshotSource for Sensor {
         let config = self.config();
         let wanted = |flow: &Flow| server.is_none_or(|name| names(name, flow.resp, &config.servers));
         let now = lock(&self.threads).iter().filter_map(|thread| lock(&thread.published).network_time).max();
-        let found = self.table.list(limit, wanted);
-        let mut rows: Vec<_> = found
-            .into_iter()
-            .map(|(flow, attempt)| {
-                (now.map_or(Duration::ZERO, |now| now.since(attempt.opened_at)), flow, attempt)
-            })
-            .collect();
+        let Some(now) = now else { return Vec::new() };
+        let aged = |(flow, attempt): (Flow, Attempt)| (now.since(attempt.opened_at), flow, attempt);
+        let mut rows: Vec<_> = self.table.list(limit, now, wanted).into_iter().map(aged).collect();
         rows.sort_by(|(a, flow_a, _), (b, flow_b, _)| {
             b.cmp(a).then_with(|| (flow_a.orig, flow_a.resp).cmp(&(flow_b.orig, flow_b.resp)))
         });

@@ -5,10 +5,11 @@
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use super::flow::{TupleV4, TupleV6};
 use super::handshake::Attempt;
-use super::lane::{Due, Waits};
+use super::lane::{Due, Record, Waits};
 use super::remembered::Ended;
 use super::table::{Fate, Place};
 use super::tracker::{Laned, Tracker};
+use super::waiting::StillOpen;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -41,10 +42,8 @@ impl Tracker {
     fn settle<K: Laned>(&mut self, sink: &mut impl EventSink) {
         let never = Duration::MAX;
         let waits = Waits { first: never, second: never };
-        while let Some((due, class, key, opened_at, at)) =
-            K::lane(self).pop_due(Timestamp::from_nanos(i64::MAX - 1), waits)
-        {
-            self.fall_due(due, class, key, opened_at, at, false, sink);
+        while let Some(record) = K::lane(self).pop_due(Timestamp::FAR_FUTURE.minus(STRIDE), waits) {
+            self.fall_due(record, false, sink);
         }
     }
 
@@ -79,65 +78,63 @@ impl Tracker {
         sink: &mut impl EventSink,
     ) {
         while *budget > 0 {
-            let Some((due, class, key, opened_at, at)) = K::lane(self).pop_due(now, waits) else { return };
+            let Some(record) = K::lane(self).pop_due(now, waits) else { return };
             *budget -= 1;
-            self.fall_due(due, class, key, opened_at, at, emergency, sink);
+            self.fall_due(record, emergency, sink);
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one record, spread out; a struct would only be built to be taken apart"
-    )]
-    fn fall_due<K: Laned>(
-        &mut self,
-        due: Due,
-        class: usize,
-        key: K,
-        opened_at: Timestamp,
-        at: Timestamp,
-        emergency: bool,
-        sink: &mut impl EventSink,
-    ) {
-        let waited = at.since(opened_at);
+    fn fall_due<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
+        match (record.due, K::lane(self).ring()) {
+            (Due::Grace, Some(ring)) => {
+                if let Some(open) = self.table.waiting.reached(ring, record.class) {
+                    K::lane(self).wait_on(record);
+                    overdue(record, open, sink);
+                }
+            }
+            (Due::Grace | Due::First | Due::Second, _) => self.look_up(record, emergency, sink),
+        }
+    }
+
+    /// Looks a record's attempt up in the table and does what is due.
+    fn look_up<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
+        let Record { due, key, opened_at, at, .. } = record;
         let timeouts = self.timeouts;
+        let table = &*self.table;
         let decide = |attempt: &mut Attempt| {
-            if !opened_then(attempt, opened_at) {
+            if attempt.opened_at != opened_at {
                 return (Fate::Keep, None);
             }
-            let before = *attempt;
+            let age = at.since(opened_at);
             let life = match attempt.state {
                 HandshakeState::SynSent => timeouts.syn_sent,
                 HandshakeState::SynReceived => timeouts.syn_received,
             };
+            let mut before = *attempt;
             match due {
                 Due::Grace => {
                     attempt.overdue = true;
                     (Fate::Keep, Some(Fell::Overdue(before)))
                 }
-                Due::First | Due::Second if emergency || waited >= life => {
+                Due::First | Due::Second if emergency || age >= life => {
+                    before.overdue = table.waiting.overdue(attempt, age);
+                    table.waiting.ended(attempt, age);
                     (Fate::Remove, Some(Fell::Expired(before)))
                 }
                 Due::First | Due::Second => (Fate::Keep, Some(Fell::Stays)),
             }
         };
-        let mut fell = self.table.visit(&key, Place::First, decide).flatten();
-        if fell.is_none() && self.table.has_crossed() {
-            fell = self.table.visit(&key, Place::Crossed, decide).flatten();
+        let mut fell = table.visit(&key, Place::First, at, decide).flatten();
+        if fell.is_none() && table.has_crossed() {
+            fell = table.visit(&key, Place::Crossed, at, decide).flatten();
         }
         match fell {
             // It ended before, or another attempt has its tuple: this record is of the past.
             None => {}
-            Some(Fell::Stays) => K::lane(self).wait_on(due, class, key, opened_at),
+            Some(Fell::Stays) => K::lane(self).wait_on(record),
             Some(Fell::Overdue(attempt)) => {
-                K::lane(self).wait_on(due, class, key, opened_at);
-                let kind = EventKind::Overdue {
-                    state: attempt.state,
-                    syn_retransmissions: attempt.syn_copies,
-                    syn_ack_retransmissions: attempt.syn_ack_copies,
-                };
-                let flow = key.flow(attempt.originator_is_low);
-                sink.on_event(&HandshakeEvent { ts: at, flow, weight: 1 << attempt.level, kind });
+                K::lane(self).wait_on(record);
+                overdue(record, StillOpen::from(&attempt), sink);
             }
             Some(Fell::Expired(attempt)) => self.expired(key, &attempt, at, sink),
         }
@@ -150,8 +147,7 @@ impl Tracker {
             HandshakeState::SynSent => (Outcome::Unanswered, self.timeouts.syn_sent),
             HandshakeState::SynReceived => (Outcome::Abandoned, self.timeouts.syn_received),
         };
-        // A record's time is kept to the microsecond.
-        let outcome = if after + Duration::from_micros(1) < life { Outcome::Evicted } else { outcome };
+        let outcome = if after < life { Outcome::Evicted } else { outcome };
         if outcome == Outcome::Evicted {
             // What the server still sends for it was asked for.
             self.table.shares.refused(flow.resp, at);
@@ -166,8 +162,12 @@ impl Tracker {
     }
 }
 
-/// Whether the attempt is the one a record was made for; records keep microseconds.
-fn opened_then(attempt: &Attempt, opened_at: Timestamp) -> bool {
-    let distance = attempt.opened_at.as_nanos() - opened_at.as_nanos();
-    (0..1000).contains(&distance)
+fn overdue<K: Laned>(record: Record<K>, open: StillOpen, sink: &mut impl EventSink) {
+    let kind = EventKind::Overdue {
+        state: open.state,
+        syn_retransmissions: open.syn_copies,
+        syn_ack_retransmissions: open.syn_ack_copies,
+    };
+    let flow = record.key.flow(open.originator_is_low);
+    sink.on_event(&HandshakeEvent { ts: record.at, flow, weight: 1 << open.level, kind });
 }

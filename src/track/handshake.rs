@@ -3,13 +3,14 @@
 //! Nothing here stores, logs, counts or reads a clock. Sequence numbers decide; flags alone never end an attempt.
 
 use super::event::HandshakeState;
+use super::waiting::Ticket;
 use crate::decode::segment::{Segment, SegmentKind, SeqNumber, TcpFlags};
 use crate::time::Timestamp;
 
 /// One open attempt: (4-tuple, ISN) with what is known of its handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attempt {
-    /// Network time of its first SYN.
+    /// Network time of its first SYN, to the microsecond.
     pub(crate) opened_at: Timestamp,
     /// The originator's initial sequence number.
     pub(crate) isn: SeqNumber,
@@ -27,12 +28,14 @@ pub(crate) struct Attempt {
     pub(crate) level: u8,
     /// Whether the originator's endpoint is the lower one of the key.
     pub(crate) originator_is_low: bool,
-    /// Whether it passed the grace age.
+    /// Whether it passed the grace age; kept here only where it has no ticket.
     pub(crate) overdue: bool,
     /// Whether an ACK came before the SYN-ACK.
     pub(crate) early_ack: bool,
     /// Whether the responder sent a SYN of its own on this tuple.
     pub(crate) crossed: bool,
+    /// Where its wait for the grace age is noted.
+    pub(crate) ticket: Ticket,
 }
 
 /// Who sent a segment, seen from the attempt.

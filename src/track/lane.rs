@@ -15,6 +15,7 @@ pub(crate) struct Lane<K> {
     grace: ByGrace<K>,
     first: ByGrace<K>,
     second: ByGrace<K>,
+    ring: Option<usize>,
 }
 
 /// How long an attempt may stay.
@@ -37,15 +38,33 @@ pub(crate) enum Due {
     Second,
 }
 
+/// A record that fell due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<K> {
+    pub(crate) due: Due,
+    /// Its grace class, an index into [`GRACE`].
+    pub(crate) class: usize,
+    pub(crate) key: K,
+    /// When its attempt opened, to the microsecond.
+    pub(crate) opened_at: Timestamp,
+    /// When it fell due.
+    pub(crate) at: Timestamp,
+}
+
 impl<K: Copy> Lane<K> {
-    pub(crate) fn new() -> Self {
+    /// A lane whose attempts are noted in the ring of this number, if it has one.
+    pub(crate) fn new(ring: Option<usize>) -> Self {
         let queues = || std::array::from_fn(|_| DeadlineQueue::new());
-        Self { grace: queues(), first: queues(), second: queues() }
+        Self { grace: queues(), first: queues(), second: queues(), ring }
     }
 
-    /// Records that wait for their grace age; those of attempts already ended among them.
-    pub(crate) fn waiting_for_grace(&self) -> usize {
-        self.grace.iter().map(DeadlineQueue::len).sum()
+    pub(crate) fn ring(&self) -> Option<usize> {
+        self.ring
+    }
+
+    /// Records of a class that wait for their grace age; those of attempts already ended among them.
+    pub(crate) fn waiting_for_grace(&self, class: usize) -> usize {
+        self.grace[class].len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -58,19 +77,16 @@ impl<K: Copy> Lane<K> {
     }
 
     /// It stays: on to the next wait.
-    pub(crate) fn wait_on(&mut self, after: Due, class: usize, key: K, opened_at: Timestamp) {
-        match after {
-            Due::Grace => self.first[class].push(key, opened_at),
-            Due::First | Due::Second => self.second[class].push(key, opened_at),
-        }
+    pub(crate) fn wait_on(&mut self, record: Record<K>) {
+        let next = match record.due {
+            Due::Grace => &mut self.first,
+            Due::First | Due::Second => &mut self.second,
+        };
+        next[record.class].push(record.key, record.opened_at);
     }
 
-    /// The next record due at `now`: what is due, its grace class, key, opening time, and when it fell due.
-    pub(crate) fn pop_due(
-        &mut self,
-        now: Timestamp,
-        waits: Waits,
-    ) -> Option<(Due, usize, K, Timestamp, Timestamp)> {
+    /// The next record due at `now`.
+    pub(crate) fn pop_due(&mut self, now: Timestamp, waits: Waits) -> Option<Record<K>> {
         let queues = self.grace.iter_mut().zip(&mut self.first).zip(&mut self.second).zip(GRACE);
         for (class, (((grace, first), second), age)) in queues.enumerate() {
             let queues = [
@@ -83,7 +99,7 @@ impl<K: Copy> Lane<K> {
                     && at <= now
                     && let Some((key, opened_at)) = queue.pop()
                 {
-                    return Some((due, class, key, opened_at, at));
+                    return Some(Record { due, class, key, opened_at, at });
                 }
             }
         }

@@ -20,3 +20,4 @@ mod remembered;
 mod shares;
 mod stray;
 mod visibility;
+mod waiting;

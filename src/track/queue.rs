@@ -48,8 +48,7 @@ impl<K: Copy> DeadlineQueue<K> {
         (self.chunks.len() + usize::from(self.spare.is_some())) * CHUNK * size_of::<Record<K>>()
     }
 
-    /// Appends; `opened_at` may not be before that of the record appended last by more than reordering of network time allows,
-    /// which is not at all.
+    /// Appends; `opened_at` may not lie before that of the record appended last. It is kept to the microsecond.
     pub(crate) fn push(&mut self, key: K, opened_at: Timestamp) {
         let fits = self.chunks.back().is_some_and(|chunk| {
             let offset = opened_at.as_nanos().saturating_sub(chunk.base.as_nanos());
@@ -61,7 +60,7 @@ impl<K: Copy> DeadlineQueue<K> {
                 taken: 0,
                 records: Vec::with_capacity(CHUNK),
             });
-            chunk.base = opened_at;
+            chunk.base = opened_at.to_micros();
             chunk.taken = 0;
             chunk.records.clear();
             self.chunks.push_back(chunk);
@@ -73,7 +72,7 @@ impl<K: Copy> DeadlineQueue<K> {
         }
     }
 
-    /// When the record at the front opened, rounded down to the microsecond after its chunk's base.
+    /// When the record at the front opened.
     #[inline]
     pub(crate) fn front_opened_at(&self) -> Option<Timestamp> {
         let chunk = self.chunks.front()?;

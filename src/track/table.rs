@@ -8,6 +8,7 @@ use super::handshake::Attempt;
 use super::remembered::Remembered;
 use super::shares::Shares;
 use super::visibility::Visibility;
+use super::waiting::{Ticket, Waiting};
 use crate::config::TableConfig;
 use crate::decode::segment::{Endpoint, SeqNumber};
 use crate::time::Timestamp;
@@ -31,13 +32,13 @@ const EMERGENCY_FROM: usize = 13;
 /// And no longer below here, so that it does not flap.
 const EMERGENCY_UNTIL: usize = 10;
 
-/// An attempt in 20 bytes.
+/// An attempt in 20 bytes. Its opening is kept as 32 bits of microseconds, which come round in 71 minutes: no attempt lives as
+/// long, because timeouts are shorter (`config`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stored([u32; 5]);
 
 impl Stored {
     fn pack(attempt: &Attempt) -> Self {
-        let nanos = attempt.opened_at.as_nanos() as u64;
         let flag = |on: bool, bit: u32| u32::from(on) << bit;
         let bits = u32::from(attempt.syn_payload.min(0x3fff))
             | u32::from(attempt.syn_copies.min(15)) << 14
@@ -48,14 +49,15 @@ impl Stored {
             | flag(attempt.overdue, 27)
             | flag(attempt.early_ack, 28)
             | flag(attempt.crossed, 29);
-        Self([nanos as u32, (nanos >> 32) as u32, attempt.isn.0, attempt.responder_isn.0, bits])
+        Self([micros(attempt.opened_at), attempt.isn.0, attempt.responder_isn.0, bits, attempt.ticket.0])
     }
 
-    fn unpack(self) -> Attempt {
-        let [low, high, isn, responder_isn, bits] = self.0;
+    fn unpack(self, now: Timestamp) -> Attempt {
+        let [opened, isn, responder_isn, bits, ticket] = self.0;
         let flag = |bit: u32| bits >> bit & 1 == 1;
+        let age = Duration::from_micros(u64::from(micros(now).wrapping_sub(opened)));
         Attempt {
-            opened_at: Timestamp::from_nanos((u64::from(high) << 32 | u64::from(low)) as i64),
+            opened_at: now.to_micros().minus(age),
             isn: SeqNumber(isn),
             responder_isn: SeqNumber(responder_isn),
             syn_payload: (bits & 0x3fff) as u16,
@@ -67,8 +69,13 @@ impl Stored {
             overdue: flag(27),
             early_ack: flag(28),
             crossed: flag(29),
+            ticket: Ticket(ticket),
         }
     }
+}
+
+fn micros(at: Timestamp) -> u32 {
+    at.as_nanos().div_euclid(1000) as u32
 }
 
 type Map<K> = DashMap<K, Stored, RandomState>;
@@ -146,6 +153,7 @@ pub struct HalfOpenTable {
     sampler: RandomState,
     pub(crate) shares: Shares,
     pub(crate) grace: GraceAges,
+    pub(crate) waiting: Waiting,
     pub(crate) remembered: Remembered,
     pub(crate) visibility: Visibility,
 }
@@ -166,6 +174,7 @@ impl HalfOpenTable {
             sampler: hasher(3),
             shares: Shares::new(hasher(4)),
             grace: GraceAges::new(hasher(7)),
+            waiting: Waiting::new(config.entries),
             remembered: Remembered::new(config.remembered, hasher(5)),
             visibility: Visibility::new(hasher(6)),
         }
@@ -219,6 +228,7 @@ impl HalfOpenTable {
             + self.v6.bytes()
             + self.shares.bytes()
             + self.grace.bytes()
+            + self.waiting.bytes()
             + self.remembered.bytes()
             + self.visibility.bytes()
     }
@@ -245,11 +255,12 @@ impl HalfOpenTable {
         &self,
         key: &K,
         place: Place,
+        now: Timestamp,
         act: impl FnOnce(&mut Attempt) -> (Fate, R),
     ) -> Option<R> {
         let mut result = None;
         let removed = K::family(self).map(place).remove_if_mut(key, |_, stored| {
-            let mut attempt = stored.unpack();
+            let mut attempt = stored.unpack(now);
             let (fate, value) = act(&mut attempt);
             result = Some(value);
             let packed = Stored::pack(&attempt);
@@ -259,7 +270,7 @@ impl HalfOpenTable {
             fate == Fate::Remove
         });
         if let Some((key, stored)) = removed {
-            self.left(&key, place, stored.unpack().originator_is_low);
+            self.left(&key, place, stored.unpack(now).originator_is_low);
         }
         result
     }
@@ -271,12 +282,13 @@ impl HalfOpenTable {
         &self,
         key: &K,
         place: Place,
+        now: Timestamp,
         present: impl FnOnce(&mut Attempt) -> R,
         absent: impl FnOnce() -> (Option<Attempt>, R),
     ) -> R {
         match K::family(self).map(place).entry(*key) {
             Entry::Occupied(mut entry) => {
-                let mut attempt = entry.get().unpack();
+                let mut attempt = entry.get().unpack(now);
                 let was_low = attempt.originator_is_low;
                 let result = present(&mut attempt);
                 entry.insert(Stored::pack(&attempt));
@@ -311,10 +323,15 @@ impl HalfOpenTable {
     }
 
     /// Copies of at most `limit` attempts that `wanted` picks, in no order. Locking: one shard at a time, for reading.
-    pub(crate) fn list(&self, limit: usize, wanted: impl Fn(&Flow) -> bool) -> Vec<(Flow, Attempt)> {
+    pub(crate) fn list(
+        &self,
+        limit: usize,
+        now: Timestamp,
+        wanted: impl Fn(&Flow) -> bool,
+    ) -> Vec<(Flow, Attempt)> {
         let mut found = Vec::new();
-        collect(&self.v4, limit, &wanted, &mut found);
-        collect(&self.v6, limit, &wanted, &mut found);
+        collect(&self.v4, limit, now, &wanted, &mut found);
+        collect(&self.v6, limit, now, &wanted, &mut found);
         found
     }
 }
@@ -322,12 +339,13 @@ impl HalfOpenTable {
 fn collect<K: Tuple>(
     family: &Family<K>,
     limit: usize,
+    now: Timestamp,
     wanted: &impl Fn(&Flow) -> bool,
     found: &mut Vec<(Flow, Attempt)>,
 ) {
     for map in [&family.first, &family.crossed] {
         let attempts = map.iter().map(|entry| {
-            let attempt = entry.value().unpack();
+            let attempt = entry.value().unpack(now);
             (entry.key().flow(attempt.originator_is_low), attempt)
         });
         let room = limit.saturating_sub(found.len());
@@ -349,11 +367,12 @@ mod tests {
     proptest! {
         #[test]
         fn packing_loses_nothing(
-            nanos in any::<i64>(), isn in any::<u32>(), responder_isn in any::<u32>(), syn_payload in 0u16..0x4000,
-            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 5]>(),
+            opened in -2_000_000_000_000_000i64..4_000_000_000_000_000, age in 0u64..4_200_000_000, isn in any::<u32>(), responder_isn in any::<u32>(), syn_payload in 0u16..0x4000,
+            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 5]>(), ticket in any::<u32>(),
         ) {
+            let opened_at = Timestamp::from_nanos(opened * 1000);
             let attempt = Attempt {
-                opened_at: Timestamp::from_nanos(nanos),
+                opened_at,
                 isn: SeqNumber(isn),
                 responder_isn: SeqNumber(responder_isn),
                 syn_payload, syn_copies, syn_ack_copies, level,
@@ -362,8 +381,10 @@ mod tests {
                 overdue: flags[2],
                 early_ack: flags[3],
                 crossed: flags[4],
+                ticket: Ticket(ticket),
             };
-            prop_assert_eq!(Stored::pack(&attempt).unpack(), attempt);
+            let now = opened_at.plus(Duration::from_micros(age));
+            prop_assert_eq!(Stored::pack(&attempt).unpack(now), attempt);
         }
     }
 }

@@ -5,11 +5,13 @@
 use super::counts::LedgerCounts;
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
 use super::flow::{self, AnyTuple, Flow, TupleV4, TupleV6};
+use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
 use super::lane::Lane;
 use super::remembered::Ended;
 use super::shares::Admission;
 use super::table::{Fate, HalfOpenTable, Keyed, Place};
+use super::waiting::Ticket;
 use crate::config::TableConfig;
 use crate::decode::segment::{Segment, SegmentKind};
 use crate::time::Timestamp;
@@ -67,6 +69,13 @@ impl Laned for TupleV6 {
     }
 }
 
+/// Where a new attempt will wait for its grace age.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    class: usize,
+    ticket: Ticket,
+}
+
 /// What a SYN met.
 enum Met {
     Opened { level: u8 },
@@ -81,12 +90,13 @@ impl Tracker {
     /// A tracker on a table. `budget` bounds how many deadlines one call of [`Self::advance`] handles, so that a live packet is
     /// never held up; `usize::MAX` where nothing waits (replay).
     pub fn new(table: Arc<HalfOpenTable>, config: &TableConfig, budget: usize) -> Self {
+        let (v4, v6) = (Lane::new(table.waiting.lane()), Lane::new(table.waiting.lane()));
         Self {
             table,
             timeouts: Timeouts::from(config),
             counts: LedgerCounts::default(),
-            v4: Lane::new(),
-            v6: Lane::new(),
+            v4,
+            v6,
             next_due: Timestamp::FAR_FUTURE,
             budget,
             lag: Duration::ZERO,
@@ -141,13 +151,16 @@ impl Tracker {
     }
 
     fn on_syn<K: Laned>(&mut self, key: K, src_is_low: bool, segment: &Segment, sink: &mut impl EventSink) {
-        let mut met = self.meet(key, Place::First, src_is_low, segment);
+        let flow = key.flow(src_is_low);
+        let class = self.table.grace.class(flow.resp);
+        let lane = K::lane(self).ring();
+        let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class) };
+        let mut met = self.meet(key, Place::First, src_is_low, segment, wait);
         let mut place = Place::First;
         if matches!(met, Met::Crossing) {
             place = Place::Crossed;
-            met = self.meet(key, Place::Crossed, src_is_low, segment);
+            met = self.meet(key, Place::Crossed, src_is_low, segment, wait);
         }
-        let flow = key.flow(src_is_low);
         let mut say = |weight, kind| sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
         let syn = traits(segment);
         match met {
@@ -158,7 +171,7 @@ impl Tracker {
                     self.counts.simultaneous_opens += 1;
                     say(1, EventKind::SimultaneousOpen);
                 }
-                self.opened(key, &flow, segment.ts);
+                self.opened(key, src_is_low, wait, level, segment.ts);
             }
             Met::Superseded(before) => {
                 let outcome = Outcome::Superseded;
@@ -167,7 +180,7 @@ impl Tracker {
                 let (state, overdue) = (before.state, before.overdue);
                 say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
                 say(1 << before.level, EventKind::Opened { syn });
-                self.opened(key, &flow, segment.ts);
+                self.opened(key, src_is_low, wait, before.level, segment.ts);
             }
             Met::Repeated(before) => {
                 self.counts.syn_retransmissions += 1;
@@ -188,15 +201,22 @@ impl Tracker {
         }
     }
 
-    fn opened<K: Laned>(&mut self, key: K, flow: &Flow, now: Timestamp) {
+    fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, now: Timestamp) {
         self.counts.opened();
-        let class = self.table.grace.class(flow.resp);
-        K::lane(self).open(key, class, now);
-        self.next_due = self.next_due.min(now.plus(super::grace::GRACE[class]));
+        self.table.waiting.opened(wait.ticket, level, src_is_low);
+        K::lane(self).open(key, wait.class, now);
+        self.next_due = self.next_due.min(now.plus(GRACE[wait.class]));
     }
 
     /// Puts a SYN to the attempt of its tuple, or enters a new one.
-    fn meet<K: Laned>(&mut self, key: K, place: Place, src_is_low: bool, segment: &Segment) -> Met {
+    fn meet<K: Laned>(
+        &mut self,
+        key: K,
+        place: Place,
+        src_is_low: bool,
+        segment: &Segment,
+        wait: Wait,
+    ) -> Met {
         let fresh = |level| Attempt {
             opened_at: segment.ts,
             isn: segment.seq,
@@ -210,8 +230,9 @@ impl Tracker {
             overdue: false,
             early_ack: false,
             crossed: place == Place::Crossed,
+            ticket: wait.ticket,
         };
-        let full = K::lane(self).waiting_for_grace() >= 2 * self.table.limit();
+        let full = K::lane(self).waiting_for_grace(wait.class) >= self.table.waiting.size();
         let table = &*self.table;
         let present = |attempt: &mut Attempt| {
             if attempt.originator_is_low != src_is_low {
@@ -219,12 +240,18 @@ impl Tracker {
                 return Met::Crossing;
             }
             let before = *attempt;
+            let age = segment.ts.since(before.opened_at);
             if attempt.isn == segment.seq {
                 attempt.syn_copies = (before.syn_copies + 1).min(15);
+                table.waiting.changed(attempt, age);
                 Met::Repeated(before)
+            } else if full {
+                Met::Refused
             } else {
+                let overdue = table.waiting.overdue(&before, age);
+                table.waiting.ended(&before, age);
                 *attempt = fresh(before.level);
-                Met::Superseded(before)
+                Met::Superseded(Attempt { overdue, ..before })
             }
         };
         let absent = || {
@@ -239,7 +266,7 @@ impl Tracker {
                 Admission::Sample(_) | Admission::Refuse => (None, Met::Refused),
             }
         };
-        table.visit_or_enter(&key, place, present, absent)
+        table.visit_or_enter(&key, place, segment.ts, present, absent)
     }
 
     /// Puts any other segment to the attempt of its tuple; whether there was one.
@@ -253,13 +280,22 @@ impl Tracker {
         sink: &mut impl EventSink,
     ) -> bool {
         let table = &*self.table;
-        let visited = table.visit(&key, place, |attempt| {
-            let before = *attempt;
+        let visited = table.visit(&key, place, segment.ts, |attempt| {
+            let mut before = *attempt;
             let sender =
                 if before.originator_is_low == src_is_low { Sender::Originator } else { Sender::Responder };
             let visible = || table.visibility.sees(key.flow(before.originator_is_low).resp);
             let step = next(&before, sender, segment, visible);
-            (take(attempt, step), (step, before))
+            let fate = take(attempt, step);
+            if !matches!(step, Step::Nothing | Step::Mismatch) {
+                let age = segment.ts.since(before.opened_at);
+                before.overdue = table.waiting.overdue(&before, age);
+                match fate {
+                    Fate::Keep => table.waiting.changed(attempt, age),
+                    Fate::Remove => table.waiting.ended(attempt, age),
+                }
+            }
+            (fate, (step, before))
         });
         let Some((step, before)) = visited else { return false };
         self.took(&key.flow(before.originator_is_low), step, &before, segment, sink);

@@ -52,7 +52,8 @@ pub(super) fn ip(layer: Layer<'_>) -> Step<'_> {
 pub(super) fn fits(layer: Layer<'_>) -> bool {
     match (layer.nibble(), layer.bytes) {
         (Some(4), [first, _, high, low, ..]) => {
-            let (header, total) = (usize::from(first & 0x0f) * 4, usize::from(u16::from_be_bytes([*high, *low])));
+            let (header, total) =
+                (usize::from(first & 0x0f) * 4, usize::from(u16::from_be_bytes([*high, *low])));
             header >= 20 && total >= header && total <= layer.wire
         }
         (Some(6), [_, _, _, _, high, low, ..]) => {
@@ -169,4 +170,3 @@ fn later_fragment(protocol: u8, ipv6: bool) -> NotTcp {
         _ => NotTcp::Other,
     }
 }
-

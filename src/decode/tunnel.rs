@@ -108,11 +108,7 @@ pub(super) fn udp<'a>(packet: &Packet<'a>) -> Step<'a> {
 /// VXLAN (RFC 7348 section 5): the I flag alone, or with the group policy extension; reserved bytes zero.
 fn vxlan(layer: Layer<'_>) -> Option<Step<'_>> {
     let (header, inner) = layer.split::<8>()?;
-    let well_formed = match header {
-        [0x08, 0, 0, 0, _, _, _, 0] => true,
-        [0x88, _, _, _, _, _, _, 0] => true,
-        _ => false,
-    };
+    let well_formed = matches!(header, [0x08, 0, 0, 0, _, _, _, 0] | [0x88, _, _, _, _, _, _, 0]);
     (well_formed && inner.wire >= 14).then_some(Ok(Next::Ethernet(inner)))
 }
 
@@ -204,4 +200,3 @@ fn plain_ip(layer: Layer<'_>) -> Option<Step<'_>> {
         _ => network::fits(layer).then_some(Ok(Next::Ip(layer))),
     }
 }
-

@@ -105,7 +105,7 @@ pub fn decode(frame: &Frame<'_>) -> Decoded {
     }
 }
 
-/// The plain path: Ethernet, IPv4 without options, not a fragment, TCP. Nearly every frame of a flood is one, so they cost a
+/// The plain path: Ethernet, IPv4 without options, no fragment offset, TCP. Nearly every frame of a flood is one, so they cost a
 /// handful of branches; whatever is odd in the slightest is `walk`'s, which must come to the same segment (held by a test).
 #[inline]
 fn plain(frame: &Frame<'_>) -> Option<Segment> {
@@ -120,11 +120,11 @@ fn plain(frame: &Frame<'_>) -> Option<Segment> {
         return None;
     };
     let total = usize::from(u16::from_be_bytes([l0, l1]));
-    // More fragments, or an offset.
-    let fragment = u16::from_be_bytes([f0, f1]) & 0x3fff != 0;
+    // An offset. A first fragment of this length holds the whole header, so it need not be told from a whole packet.
+    let later_fragment = u16::from_be_bytes([f0, f1]) & 0x1fff != 0;
     if frame.link != LinkType::ETHERNET
         || link[12..] != [0x08, 0x00]
-        || fragment
+        || later_fragment
         || total < IPV4 + transport::HEADER
     {
         return None;

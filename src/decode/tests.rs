@@ -461,6 +461,8 @@ fn payload_is_what_the_ip_header_says() {
     assert_eq!(tcp(decoded(LinkType::ETHERNET, &padded)).payload_len, 0);
     let tagged = ethernet(0x8100, &cat(&[&[0, 1, 8, 0], &ipv4(6, &bare), &[0; 6]]));
     assert_eq!(tcp(decoded(LinkType::ETHERNET, &tagged)).payload_len, 0);
+    let checked = cat(&[&ethernet(0x86dd, &ipv6(6, &bare)), &[1, 2, 3, 4]]);
+    assert_eq!(tcp(decoded(LinkType::ETHERNET, &checked)).payload_len, 0);
     // 1000 bytes of payload of which none was captured.
     let full = on_ethernet(6, &cat(&[&TCP, &[7; 1000]]));
     for cut in [54, 58, 1058] {
@@ -523,6 +525,12 @@ fn fragments() {
     assert_eq!(decoded(eth, &fragment([0x20, 0], 6, &TCP)), Decoded::Tcp(expected(false)));
     assert_eq!(decoded(eth, &fragment([0x20, 1], 6, &TCP)), Decoded::NotTcp(NotTcp::LaterFragment));
     assert_eq!(decoded(eth, &fragment([0x00, 185], 6, &TCP)), Decoded::NotTcp(NotTcp::LaterFragment));
+    for bit in 0..13 {
+        let data = fragment((1u16 << bit).to_be_bytes(), 6, &TCP);
+        assert_eq!(decoded(eth, &data), Decoded::NotTcp(NotTcp::LaterFragment), "offset {}", 1 << bit);
+    }
+    // The reserved bit (RFC 3514) and do not fragment.
+    assert_eq!(decoded(eth, &fragment([0xc0, 0], 6, &TCP)), Decoded::Tcp(expected(false)));
     assert_eq!(decoded(eth, &fragment([0x00, 185], 17, &TCP)), Decoded::NotTcp(NotTcp::Other));
     // RFC 1858 section 3: the flags are in the second.
     assert_eq!(
@@ -585,7 +593,10 @@ fn other_protocols_are_not_tcp() {
         ("PPPoE session with a code", ethernet(0x8864, &cat(&[&[0x11, 1, 0, 5, 0, 46, 0, 0x21], &syn4()]))),
         ("spanning tree", ethernet(38, &cat(&[&[0x42, 0x42, 0x03], &[0; 43]]))),
         ("SNAP of Cisco", ethernet(50, &snap([0, 0, 0x0c], [0x20, 0]))),
-        ("SNAP with a length for a type", ethernet(50, &snap([0, 0, 0], [0, 40]))),
+        (
+            "SNAP with a length for a type",
+            ethernet(60, &cat(&[&[0xaa, 0xaa, 0x03, 0, 0, 0, 0, 52], &snap([0, 0, 0], [0x08, 0x00])])),
+        ),
         ("neither a length nor a type", ethernet(1501, &syn4())),
         ("ICMP with TCP in it, RFC 792", on_ethernet(1, &cat(&[&[3, 3, 0, 0, 0, 0, 0, 0], &syn4()]))),
         ("ESP, RFC 4303", on_ethernet(50, &TCP)),
@@ -652,6 +663,12 @@ fn plain_udp_on_a_tunnel_port_is_plain_udp() {
         ("Geneve, options too long", on_ethernet(17, &udp(1, 6081, &[63, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2]))),
         ("GTP version 2", gtp_u(0x50, 255, &syn4())),
         ("GTP prime", gtp_u(0x20, 255, &syn4())),
+        ("GTP, spare bit", gtp_u(0x38, 255, &syn4())),
+        ("GTP, extension longer than it", gtp_u(0x34, 255, &[0, 0, 0, 0x85, 200, 0, 0, 0])),
+        (
+            "GTP, more extensions than there are",
+            gtp_u(0x34, 255, &cat(&[&[0, 0, 0, 0x85], &[1, 0, 0, 0x85].repeat(8), &syn4()])),
+        ),
         ("GTP echo", gtp_u(0x32, 1, &[0, 1, 0, 0])),
         ("GTP end marker", gtp_u(0x30, 254, &[])),
         ("GTP, no IP packet in it", gtp_u(0x30, 255, &[0x70; 40])),

@@ -175,6 +175,7 @@ pub(super) fn ppp(layer: Layer<'_>) -> Step<'_> {
     const MPLS_MULTICAST: u16 = 0x0283;
     let layer = match layer.bytes {
         [0xff, 0x03, ..] => layer.skip(2).ok_or(TruncatedLink)?,
+        [0xff] => return Err(TruncatedLink),
         _ => layer,
     };
     let (protocol, rest) = match layer.split::<1>() {

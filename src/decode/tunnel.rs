@@ -3,7 +3,7 @@
 //! GRE is named by the IP header. The tunnels on UDP are named by a port only, which anyone may use: each must look like itself
 //! in every field that is fixed, or the packet is plain UDP and not TCP. That is never an error.
 
-use super::DecodeError::TruncatedNetwork;
+use super::DecodeError::{self, TruncatedNetwork};
 use super::layer::{Layer, Next, OTHER, Packet, Step};
 use super::{link, network};
 
@@ -108,11 +108,7 @@ pub(super) fn udp<'a>(packet: &Packet<'a>) -> Step<'a> {
 /// VXLAN (RFC 7348 section 5): the I flag alone, or with the group policy extension; reserved bytes zero.
 fn vxlan(layer: Layer<'_>) -> Option<Step<'_>> {
     let (header, inner) = layer.split::<8>()?;
-    let well_formed = match header {
-        [0x08, 0, 0, 0, _, _, _, 0] => true,
-        [0x88, _, _, _, _, _, _, 0] => true,
-        _ => false,
-    };
+    let well_formed = matches!(header, [0x08, 0, 0, 0, _, _, _, 0] | [0x88, _, _, _, _, _, _, 0]);
     (well_formed && inner.wire >= 14).then_some(Ok(Next::Ethernet(inner)))
 }
 
@@ -140,40 +136,46 @@ fn gtp_u(layer: Layer<'_>) -> Option<Step<'_>> {
     const OPTIONAL: u8 = 0x07;
     const EXTENSION: u8 = 0x04;
     const T_PDU: u8 = 255;
-    /// More extension headers than any 3GPP release defines for one packet.
-    const MAX_EXTENSIONS: usize = 8;
     let ([flags, message, l0, l1, ..], rest) = layer.split::<8>()?;
     let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-    if flags & 0xf0 != 0x30 || flags & 0x08 != 0 || *message != T_PDU || length > rest.wire {
+    // Version 1, protocol type GTP, and the spare bit that senders leave clear.
+    if flags & 0xf8 != 0x30 || *message != T_PDU || length > rest.wire {
         return None;
     }
-    let mut inner = rest.declared(length);
-    if flags & OPTIONAL != 0 {
-        let Some((&[_, _, _, mut next], mut rest)) = inner.split::<4>() else {
-            return (inner.wire >= 4).then_some(Err(TruncatedNetwork));
-        };
-        let mut left = if flags & EXTENSION != 0 { MAX_EXTENSIONS } else { 0 };
-        // Length in words of 4 bytes, contents, and the type of the next one as the last byte (section 5.2.1).
-        while next != 0 && left > 0 {
-            let size = match rest.bytes.first() {
-                Some(0) => return None,
-                Some(words) => usize::from(*words) * 4,
-                None => return (rest.wire > 0).then_some(Err(TruncatedNetwork)),
-            };
-            if size > rest.wire {
-                return None;
-            }
-            let Some(behind) = rest.skip(size) else { return Some(Err(TruncatedNetwork)) };
-            next = rest.bytes.get(size - 1).copied().unwrap_or(0);
-            rest = behind;
-            left -= 1;
+    let inner = rest.declared(length);
+    if flags & OPTIONAL == 0 {
+        return plain_ip(inner);
+    }
+    let Some(([_, _, _, extension], rest)) = inner.split::<4>() else {
+        return (inner.wire >= 4).then_some(Err(TruncatedNetwork));
+    };
+    match gtp_u_extensions(if flags & EXTENSION != 0 { *extension } else { 0 }, rest)? {
+        Ok(inner) => plain_ip(inner),
+        Err(reason) => Some(Err(reason)),
+    }
+}
+
+/// What lies behind the extension headers: each has its length in words of 4 bytes, contents, and the type of the next as its
+/// last byte (TS 29.281 section 5.2.1).
+fn gtp_u_extensions(mut next: u8, mut rest: Layer<'_>) -> Option<Result<Layer<'_>, DecodeError>> {
+    /// More than any 3GPP release defines for one packet.
+    const MAX_EXTENSIONS: usize = 8;
+    for _ in 0..MAX_EXTENSIONS {
+        if next == 0 {
+            break;
         }
-        if left == 0 && flags & EXTENSION != 0 && next != 0 {
+        let size = match rest.bytes.first() {
+            Some(words) => usize::from(*words) * 4,
+            None => return (rest.wire > 0).then_some(Err(TruncatedNetwork)),
+        };
+        if size == 0 || size > rest.wire {
             return None;
         }
-        inner = rest;
+        let Some(behind) = rest.skip(size) else { return Some(Err(TruncatedNetwork)) };
+        next = rest.bytes.get(size - 1).copied()?;
+        rest = behind;
     }
-    plain_ip(inner)
+    (next == 0).then_some(Ok(rest))
 }
 
 /// Teredo (RFC 4380 sections 5.1.1 and 5.2): authentication and origin indication may come first, then exactly one IPv6

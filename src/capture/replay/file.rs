@@ -135,6 +135,9 @@ impl CaptureFile {
     }
 }
 
+/// How much of what is no capture file is shown.
+const SHOWN: usize = 16;
+
 fn format_of(window: &mut Window) -> Result<Format, Trouble> {
     let complete = window.want(4)?;
     let ahead = window.ahead();
@@ -150,7 +153,9 @@ fn format_of(window: &mut Window) -> Result<Format, Trouble> {
             return Pcapng::open(window).map(Format::Pcapng);
         }
     }
-    let shown = &ahead[..ahead.len().min(16)];
+    window.want(SHOWN)?;
+    let ahead = window.ahead();
+    let shown = &ahead[..ahead.len().min(SHOWN)];
     let text = shown.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
     let begins = if text {
         format!("the text \"{}\"", shown.escape_ascii())

@@ -76,8 +76,8 @@ impl Clock {
         } else if exponent <= 9 {
             Self::Multiply(10_u64.pow(u32::from(9 - exponent)))
         } else {
-            // Beyond 10^-28 s a 64-bit stamp is less than one nanosecond: zero, and so is its quotient by the largest divisor.
-            Self::Divide(10_u64.checked_pow(u32::from(exponent - 9)).unwrap_or(u64::MAX))
+            // From 10^-29 s on even the largest stamp is less than a nanosecond.
+            10_u64.checked_pow(u32::from(exponent - 9)).map_or(Self::Multiply(0), Self::Divide)
         }
     }
 

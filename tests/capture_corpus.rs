@@ -1,8 +1,12 @@
 //! Replay against tshark, frame by frame, over real captures that lie beside the project (skipped where they do not).
 
+// A test ends by panicking and says on standard error what it skipped; clippy knows that of test functions, not of their helpers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 use halfopen::capture::replay::ReplaySource;
 use halfopen::capture::{CaptureError, FrameSource, SourceEvent};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -146,4 +150,28 @@ fn every_frame_is_what_tshark_reads() {
     }
     eprintln!("{} captures, {frames} frames compared", paths.len() - EXCEPTIONS.len());
     assert!(differing.is_empty(), "\n{differing}");
+}
+
+const INSIDE: &str = "HALFOPEN_TEST_READS_STANDARD_INPUT";
+
+/// Run twice: the second time as a child whose standard input is a compressed capture.
+#[test]
+fn standard_input_is_a_file_like_any_other() {
+    if std::env::var_os(INSIDE).is_some() {
+        let (seen, error) = replay(&["-".into()]);
+        assert_eq!((seen.len(), seen[0].nanos), (1, 1_000_002_000));
+        assert!(error.is_none());
+        return;
+    }
+    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+    file.extend([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 60, 0, 0, 0, 7, 8, 9]);
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "standard_input_is_a_file_like_any_other"])
+        .env(INSIDE, "1")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let compressed = zstd::encode_all(file.as_slice(), 0).unwrap();
+    child.stdin.take().unwrap().write_all(&compressed).unwrap();
+    assert!(child.wait().unwrap().success());
 }

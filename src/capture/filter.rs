@@ -88,10 +88,7 @@ fn compile(link: LinkType, expression: &str) -> Result<BpfProgram, String> {
 
 /// What libpcap says, on one line.
 pub(super) fn message(error: &pcap::Error) -> String {
-    let text = match error {
-        pcap::Error::PcapError(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let text = if let pcap::Error::PcapError(text) = error { text.clone() } else { error.to_string() };
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -5,7 +5,7 @@
 //!
 //! How it waits: libpcap is non-blocking and the wait is a poll(2) of at most [`WAIT`], because on Linux libpcap's own timeout does
 //! not begin before the first packet: a blocking read on a silent link never returns, and no signal reaches it. How it reads: in
-//! batches, copied out of the ring. At 192 bytes a frame that copy costs some nanoseconds, and it gives a block of the ring back to
+//! batches, copied out of the ring. The copy is of 192 bytes at most, and it gives a block of the ring back to
 //! the kernel before its frames are processed rather than after.
 //!
 //! What libpcap shows: on `lo` each packet once (it drops the outgoing copy); on `any` once for each interface it passes, so a

@@ -108,20 +108,54 @@ struct Counted {
     stop: StopHandle,
 }
 
-impl Read for Counted {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.waits {
+impl Counted {
+    /// Until there is something to read, or the end; an error where it was told to stop before.
+    fn wait(&self) -> io::Result<()> {
+        loop {
             if self.stop.is_stopped() {
                 return Err(io::Error::other("stopped"));
             }
             match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&PIPE_WAIT)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => break,
+                Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.waits {
+            self.wait()?;
         }
         let read = self.file.read(into)?;
         self.progress.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_pipe_is_read_as_it_comes_and_left_when_told_to_stop() {
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        let (progress, stop) = (Arc::new(Progress::default()), StopHandle::new());
+        let file = File::from(OwnedFd::from(reader));
+        let mut counted = Counted { file, waits: true, progress: Arc::clone(&progress), stop: stop.clone() };
+        let mut buffer = [0; 16];
+        writer.write_all(b"four").unwrap();
+        assert_eq!(counted.read(&mut buffer).unwrap(), 4);
+        assert_eq!(progress.bytes_read(), 4);
+
+        let waiting = std::thread::spawn(move || counted.read(&mut [0; 16]).unwrap_err().to_string());
+        stop.stop();
+        assert_eq!(waiting.join().unwrap(), "stopped");
+        drop(writer);
     }
 }

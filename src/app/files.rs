@@ -49,12 +49,13 @@ impl Output {
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> String {
-    let mend = match error.kind() {
-        io::ErrorKind::NotFound => "its directory must exist",
-        io::ErrorKind::PermissionDenied => "choose a place this user may write to",
-        io::ErrorKind::StorageFull => "make room on the disk",
-        _ => "choose another place",
-    };
+    let mends = [
+        (io::ErrorKind::NotFound, "its directory must exist"),
+        (io::ErrorKind::PermissionDenied, "choose a place this user may write to"),
+        (io::ErrorKind::StorageFull, "make room on the disk"),
+    ];
+    let mend =
+        mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose another place", |(_, mend)| mend);
     let why = error.to_string();
     let why = why.split(" (os error").next().unwrap_or(&why).to_lowercase();
     format!("file '{}': cannot be written: {why}; {mend}", path.display())

@@ -38,11 +38,11 @@ enum Failure {
 
 impl From<CaptureError> for Failure {
     fn from(error: CaptureError) -> Self {
-        match error {
-            // The expression is the user's words, like a flag.
-            CaptureError::Filter { .. } => Self::Usage(error.to_string()),
-            error => Self::Running(error.to_string()),
+        // The expression is the user's words, like a flag.
+        if matches!(error, CaptureError::Filter { .. }) {
+            return Self::Usage(error.to_string());
         }
+        Self::Running(error.to_string())
     }
 }
 

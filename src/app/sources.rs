@@ -98,12 +98,9 @@ impl FrameSource for Watched {
                 self.seen.last = Some(self.seen.last.map_or(frame.ts, |last| last.max(frame.ts)));
                 Ok(SourceEvent::Frame(frame))
             }
-            // Errors come after the last frame, one for each damaged file: all of them are told.
+            // Errors come after the last frame, one for each damaged file; `drop` collects the others.
             Err(error) => {
                 self.seen.errors.push(error.to_string());
-                while let Err(error) = self.source.next_event() {
-                    self.seen.errors.push(error.to_string());
-                }
                 Ok(SourceEvent::End)
             }
             other => other,
@@ -122,6 +119,11 @@ impl FrameSource for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        if !self.seen.errors.is_empty() {
+            while let Err(error) = self.source.next_event() {
+                self.seen.errors.push(error.to_string());
+            }
+        }
         self.share();
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: reads a TOML table key by key and remembers every problem with its line. Knows no key by itself.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -28,12 +29,13 @@ pub struct Problems {
 impl Problems {
     /// The one problem that the file cannot be read.
     pub(super) fn unreadable(file: String, error: &std::io::Error) -> Self {
-        let mend = match error.kind() {
-            std::io::ErrorKind::NotFound => "name an existing file",
-            std::io::ErrorKind::PermissionDenied => "make it readable for this user",
-            std::io::ErrorKind::InvalidData => "save it as UTF-8 text",
-            _ => "check the path",
-        };
+        let mends = [
+            (ErrorKind::NotFound, "name an existing file"),
+            (ErrorKind::PermissionDenied, "make it readable for this user"),
+            (ErrorKind::InvalidData, "save it as UTF-8 text"),
+        ];
+        let mend =
+            mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("check the path", |(_, mend)| mend);
         // The operating system's words, without the number that Rust adds.
         let why = error.to_string();
         let why = why.split(" (os error").next().unwrap_or(&why).to_owned();

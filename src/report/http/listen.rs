@@ -52,18 +52,13 @@ impl HttpError {
     fn new(address: &ListenAddress, error: &io::Error) -> Self {
         let text = error.to_string();
         let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
-        let mend = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "stop what listens there, or choose another with --web.listen-address"
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                "this host has no such address; choose another with --web.listen-address"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need a right; choose a higher one with --web.listen-address"
-            }
-            _ => "choose another with --web.listen-address",
-        };
+        let mends = [
+            (io::ErrorKind::AddrInUse, "stop what listens there, or choose"),
+            (io::ErrorKind::AddrNotAvailable, "this host has no such address; choose"),
+            (io::ErrorKind::PermissionDenied, "ports below 1024 need a right; choose"),
+        ];
+        let mend = mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose", |(_, mend)| mend);
+        let mend = format!("{mend} another with --web.listen-address");
         Self { address: address.to_string(), why: format!("{text}; {mend}") }
     }
 }

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use halfopen::config::{Config, DEFAULT_FILE, ListenAddress, LogFormat, LogLevel, TelemetryPath};
+use halfopen::config::{Config, ListenAddress, LogFormat, LogLevel, TelemetryPath};
 use std::path::PathBuf;
 
 /// SYN flood detector and embryonic-connection monitor.
@@ -29,9 +29,9 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Check a configuration file: each problem with its line, exit status 0 or 2
     Check {
-        /// The file
-        #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
-        file: PathBuf,
+        /// The file [default: /etc/halfopen/halfopen.toml]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// List what can be captured on, with link type and state
     Interfaces,

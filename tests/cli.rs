@@ -120,6 +120,12 @@ fn check_prints_each_problem_with_its_line() {
     assert_eq!(run.status.code(), Some(2), "a wrong configuration starts nothing");
     assert_eq!(err(&run).lines().count(), 2);
 
+    if !std::path::Path::new("/etc/halfopen/halfopen.toml").exists() {
+        let none = halfopen(&["check"]);
+        assert_eq!(none.status.code(), Some(0));
+        assert!(out(&none).contains("/etc/halfopen/halfopen.toml: there is no such file"));
+    }
+
     let missing = halfopen(&["check", "/nonexistent/x.toml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert_eq!(
@@ -287,6 +293,10 @@ fn replays_one_syn() {
 
     let table = halfopen(&["replay", pcap.path()]);
     assert!(out(&table).contains("1 attempts = 0 completed"), "{}", out(&table));
+
+    let over = halfopen(&["replay", "--events", pcap.path(), pcap.path()]);
+    assert_eq!(over.status.code(), Some(2), "a capture is never written over");
+    assert_eq!(std::fs::read(pcap.path()).unwrap(), one_syn());
 
     // Cut in the middle of the frame: what came before counts, and the status says that something is wrong.
     let whole = one_syn();

@@ -1,13 +1,18 @@
 //! The binary's own part: the two commands that only look: `check` and `interfaces`.
 
-use super::{Failure, Status, complain, print, sources};
-use halfopen::config::Config;
+use super::{Failure, Status, complain, files, print, sources};
+use halfopen::config::{Config, DEFAULT_FILE};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Prints each problem of a configuration file on standard output, as linters do, so that it can be piped.
-pub(super) fn check(file: &Path) -> Result<Status, Failure> {
-    match Config::load(file) {
+/// Without a file it checks what `run` would read.
+pub(super) fn check(file: Option<PathBuf>) -> Result<Status, Failure> {
+    let Some(file) = files::config_file(file) else {
+        print(&format!("{DEFAULT_FILE}: there is no such file, so the defaults apply\n"))?;
+        return Ok(Status::Done);
+    };
+    match Config::load(&file) {
         Ok(config) => {
             let servers = config.servers.len();
             let noun = if servers == 1 { "server" } else { "servers" };

@@ -6,7 +6,6 @@ mod reload;
 mod replay;
 mod run;
 mod sources;
-mod standin;
 
 use crate::cli::{Cli, Command, Refused};
 use clap::Parser;
@@ -73,7 +72,7 @@ fn command(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::replay(&args),
-        Command::Check { file } => check::check(&file),
+        Command::Check { file } => check::check(file),
         Command::Interfaces => check::interfaces(),
     }
 }

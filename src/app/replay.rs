@@ -5,7 +5,6 @@ use super::sources::{Seen, Watched};
 use super::{Failure, Status, complain, print};
 use crate::cli::ReplayArgs;
 use crate::shutdown::{Asked, Signals};
-use halfopen::capture::CaptureError;
 use halfopen::detect::incident::{JournalEntry, Severity};
 use halfopen::pipeline::Sensor;
 use halfopen::report::logs;
@@ -14,6 +13,7 @@ use halfopen::report::snapshot::{Snapshot, SnapshotSource};
 use halfopen::report::summary::{self, Performance, Replay};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -67,6 +67,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     args.log.override_config(&mut config);
     logs::start(config.log);
 
+    spare_inputs(args)?;
     let source = Watched::open(&args.files, config.capture.filter.as_deref())?;
     let mut metrics = args.metrics.as_deref().map(Output::create).transpose()?;
     let output = args.events.as_deref().map(Output::create).transpose()?;
@@ -80,11 +81,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     // A measurement: its result stands under "performance" and nowhere else.
     #[allow(clippy::disallowed_methods)]
     let started = Instant::now();
-    let (seen, mut errors) = drive(&sensor, source)?;
+    let seen = drive(&sensor, source)?;
     sensor.finish();
     let snapshot = sensor.snapshot();
     let performance = Performance { wall: started.elapsed(), peak_rss: summary::peak_rss() };
-    errors.extend(seen.errors);
+    let mut errors = seen.errors;
 
     let files = args.files.iter().map(|file| file.display().to_string()).collect();
     let replay =
@@ -108,6 +109,24 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     })
 }
 
+/// Refuses to write over a capture that is about to be read, and to write two things into one file.
+fn spare_inputs(args: &ReplayArgs) -> Result<(), Failure> {
+    let outputs = [("--events", &args.events), ("--metrics", &args.metrics)];
+    let mut taken: Vec<PathBuf> = args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
+        // A path that does not exist yet is compared as it is written.
+        let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if taken.contains(&place) && (place.is_file() || !place.exists()) {
+            let path = path.display();
+            return Err(Failure::Usage(format!(
+                "{flag} {path}: this file is named twice; name another to write to"
+            )));
+        }
+        taken.push(place);
+    }
+    Ok(())
+}
+
 fn summarised(args: &ReplayArgs, snapshot: &Snapshot, replay: &Replay) -> Result<String, Failure> {
     if !args.json {
         return Ok(summary::table(snapshot, replay));
@@ -117,27 +136,28 @@ fn summarised(args: &ReplayArgs, snapshot: &Snapshot, replay: &Replay) -> Result
 }
 
 /// Runs the source on a thread of its own, so that signals are heard and a bar is drawn meanwhile.
-fn drive(sensor: &Arc<Sensor>, source: Watched) -> Result<(Seen, Vec<String>), Failure> {
+fn drive(sensor: &Arc<Sensor>, mut source: Watched) -> Result<Seen, Failure> {
     let failed = |error: std::io::Error| Failure::Running(format!("cannot start: {error}"));
-    let (progress, stop, seen) = (source.progress(), source.stop_handle(), source.seen());
-    let (tell, mut ended) = oneshot::channel::<Result<(), CaptureError>>();
-    let for_thread = Arc::clone(sensor);
+    let (progress, stop) = (source.progress(), source.stop_handle());
+    let (tell, mut ended) = oneshot::channel::<Seen>();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut signals = runtime.block_on(async { Signals::listen() }).map_err(failed)?;
+    let for_thread = Arc::clone(sensor);
     let work = move || {
-        let _ = tell.send(for_thread.run_source(source));
+        let result = for_thread.run_source(&mut source);
+        let _ = tell.send(source.into_seen(result));
     };
     std::thread::Builder::new().name("replay".to_owned()).spawn(work).map_err(failed)?;
 
-    let errors = runtime.block_on(async {
+    runtime.block_on(async {
         let mut bar: Option<ProgressBar> = None;
         let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + QUIET, REDRAW);
-        let result = loop {
+        let seen = loop {
             tokio::select! {
-                result = &mut ended => break Some(result),
+                seen = &mut ended => break seen.ok(),
                 asked = signals.next() => if asked == Asked::Stop {
                     stop.stop();
-                    break tokio::time::timeout(PATIENCE, &mut ended).await.ok();
+                    break tokio::time::timeout(PATIENCE, &mut ended).await.ok().and_then(Result::ok);
                 },
                 _ = redraw.tick(), if std::io::stderr().is_terminal() => {
                     let bar = bar.get_or_insert_with(|| drawn(progress.total()));
@@ -148,21 +168,14 @@ fn drive(sensor: &Arc<Sensor>, source: Watched) -> Result<(Seen, Vec<String>), F
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        let mut errors = Vec::new();
-        if stop.is_stopped() {
-            errors.push("interrupted; what was read before it counts".to_owned());
-        }
-        match result {
-            Some(Ok(Err(error))) => errors.push(error.to_string()),
-            Some(Err(_)) => {
-                errors.push("the replay thread ended early; please report this with the file".to_owned())
-            }
-            Some(Ok(Ok(()))) | None => {}
-        }
-        errors
-    });
-    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok((seen, errors))
+        let interrupted = stop.is_stopped().then(|| "interrupted; what was read before it counts".to_owned());
+        let Some(mut seen) = seen else {
+            let broken = "the replay thread ended early; please report this with the file".to_owned();
+            return Err(Failure::Running(interrupted.unwrap_or(broken)));
+        };
+        seen.errors.extend(interrupted);
+        Ok(seen)
+    })
 }
 
 /// A bar where the end is known, else a spinner.

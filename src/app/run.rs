@@ -1,10 +1,11 @@
 //! The binary's own part: the live sensor. Threads for packets, tokio for everything else.
 
 use super::reload::Reloader;
-use super::sources::{self, Stop};
+use super::sources;
 use super::{Failure, Status, files};
 use crate::cli::RunArgs;
 use crate::shutdown::{Asked, Signals};
+use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource};
 use halfopen::config::{Config, WebConfig};
 use halfopen::pipeline::Sensor;
@@ -54,7 +55,7 @@ fn start(
     let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
     let signals = runtime.block_on(async { Signals::listen() }).map_err(|error| running(&error))?;
     let listeners = runtime.block_on(Listeners::bind(&config.web.listen)).map_err(|error| running(&error))?;
-    let stop = Stop::default();
+    let stop = StopHandle::new();
     let opened = sources::live(&config.capture, &stop)?;
 
     let sensor = Sensor::new(&config, Box::new(logs::incident));
@@ -106,7 +107,7 @@ fn packet_threads<S: FrameSource + Send + 'static>(
 async fn supervise(
     mut signals: Signals,
     mut ended: mpsc::UnboundedReceiver<Ended>,
-    stop: &Stop,
+    stop: &StopHandle,
     reloader: &Arc<Reloader>,
 ) -> Result<Status, Failure> {
     let mut last = "every capture ended; see the log".to_owned();

@@ -1,15 +1,15 @@
 //! The binary's own part: the only file of it that names the capture stage's sources.
 
-use super::standin::{
-    LiveSource, Progress, ReplaySource, StopHandle, default_route_interface, interfaces as listed,
-};
+use halfopen::capture::interfaces::{default_route_interface, interfaces as listed};
+use halfopen::capture::live::LiveSource;
+use halfopen::capture::replay::{Progress, ReplaySource};
+use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
 use halfopen::config::CaptureConfig;
 use halfopen::time::Timestamp;
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-pub(super) use super::standin::StopHandle as Stop;
+use std::sync::Arc;
 
 /// An interface, as it is listed.
 pub(super) struct Interface {
@@ -40,12 +40,15 @@ pub(super) fn live(
     if names.is_empty() {
         names.push(default_route_interface()?);
     }
+    // One named twice would be counted twice.
+    let mut known = HashSet::new();
+    names.retain(|name| known.insert(name.clone()));
     let open = |name: String| LiveSource::open(&name, config, stop.clone()).map(|source| (name, source));
     names.into_iter().map(open).collect()
 }
 
 /// What a replay showed besides its frames.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Seen {
     /// The earliest stamp.
     pub(super) first: Option<Timestamp>,
@@ -60,15 +63,14 @@ pub(super) struct Seen {
 /// A replay that remembers what the summary needs.
 pub(super) struct Watched {
     source: ReplaySource,
-    seen: Seen,
-    shared: Arc<Mutex<Seen>>,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
 }
 
 impl Watched {
     /// Opens files; `-` is standard input.
     pub(super) fn open(files: &[PathBuf], filter: Option<&str>) -> Result<Self, CaptureError> {
-        let source = ReplaySource::open(files, filter)?;
-        Ok(Self { source, seen: Seen::default(), shared: Arc::default() })
+        Ok(Self { source: ReplaySource::open(files, filter)?, first: None, last: None })
     }
 
     pub(super) fn progress(&self) -> Arc<Progress> {
@@ -79,51 +81,35 @@ impl Watched {
         self.source.stop_handle()
     }
 
-    /// What it has seen, brought up to date when it ends and now and then before.
-    pub(super) fn seen(&self) -> Arc<Mutex<Seen>> {
-        Arc::clone(&self.shared)
-    }
-
-    fn share(&mut self) {
-        self.seen.link_types = self.source.link_types();
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.seen);
+    /// What there was, after the loop ended with `result`. Errors come behind the last frame, one for each damaged file; the
+    /// loop ends at the first, so the others are collected here.
+    pub(super) fn into_seen(mut self, result: Result<(), CaptureError>) -> Seen {
+        let mut errors = Vec::new();
+        let mut next = result;
+        while let Err(error) = next {
+            errors.push(error.to_string());
+            next = self.source.next_event().map(|_| ());
+        }
+        Seen { first: self.first, last: self.last, link_types: self.source.link_types(), errors }
     }
 }
 
 impl FrameSource for Watched {
+    #[inline]
     fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
-        match self.source.next_event() {
-            Ok(SourceEvent::Frame(frame)) => {
-                self.seen.first = Some(self.seen.first.map_or(frame.ts, |first| first.min(frame.ts)));
-                self.seen.last = Some(self.seen.last.map_or(frame.ts, |last| last.max(frame.ts)));
-                Ok(SourceEvent::Frame(frame))
-            }
-            // Errors come after the last frame, one for each damaged file; `drop` collects the others.
-            Err(error) => {
-                self.seen.errors.push(error.to_string());
-                Ok(SourceEvent::End)
-            }
-            other => other,
+        let event = self.source.next_event()?;
+        if let SourceEvent::Frame(frame) = event {
+            self.first = Some(self.first.map_or(frame.ts, |first| first.min(frame.ts)));
+            self.last = Some(self.last.map_or(frame.ts, |last| last.max(frame.ts)));
         }
+        Ok(event)
     }
 
     fn publish(&mut self) {
         self.source.publish();
-        self.share();
     }
 
     fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
         self.source.counters()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if !self.seen.errors.is_empty() {
-            while let Err(error) = self.source.next_event() {
-                self.seen.errors.push(error.to_string());
-            }
-        }
-        self.share();
     }
 }

@@ -19,7 +19,10 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, Problems> {
     let mut list: Vec<Problem> = Vec::new();
     for error in &syntax {
         let line = error.span().map(|span| reader.line(&span));
-        let what = format!("{}; see toml.io for the syntax", error.message().replace('\n', ", "));
+        let what = format!(
+            "{}; see toml.io for the syntax",
+            error.message().replace('\n', ", ").replace(char::is_control, " ")
+        );
         list.push(Problem { line, key: String::new(), what });
     }
     // What the parser recovered from a broken line means nothing; the other lines are still checked.

@@ -170,3 +170,17 @@ fn no_text_makes_a_panic() {
         let _ = problems(text);
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_accepted_or_refused_line_by_line(text in "(\\[\\[?(capture|table|web|server|log)\\]?\\]\n|[a-z_]{1,9} = [-\"\\[\\]{}a-z0-9:./ \\x00]{0,12}\n|\\PC{0,9}\n){0,8}") {
+        if let Err(problems) = Config::parse("f", &text) {
+            let lines = text.lines().count() + 1;
+            proptest::prop_assert!(!problems.list.is_empty());
+            for problem in &problems.list {
+                proptest::prop_assert!(problem.line.is_some_and(|line| (1..=lines).contains(&line)), "{problem:?}");
+                proptest::prop_assert!(!format!("{}{}", problem.key, problem.what).contains(char::is_control), "{problem:?}");
+            }
+        }
+    }
+}

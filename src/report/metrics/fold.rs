@@ -169,4 +169,23 @@ mod tests {
         assert_eq!(other(&mut fold, &[view("b", 21, false), view("other", 13, false)]), 8);
         assert_eq!(other(&mut fold, &[view("b", 21, false)]), 8, "a rest that vanishes is not a fall");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn other_grows_by_what_is_not_shown(growth in proptest::collection::vec([0u64..50, 0..50, 0..50, 0..50], 1..12)) {
+            // Four servers grow, two are shown, the busiest first each time.
+            let (mut fold, mut counts, mut before) = (Fold::default(), [0u64; 4], 0);
+            for step in growth {
+                for (count, by) in counts.iter_mut().zip(step) {
+                    *count += by;
+                }
+                let mut order = [0, 1, 2, 3];
+                order.sort_by_key(|&index| std::cmp::Reverse(counts[index]));
+                let views = order.map(|index| view(["a", "b", "c", "d"][index], counts[index], false));
+                let other = fold.fold(&views, 2).other.attempts;
+                proptest::prop_assert_eq!(other - before, step[order[2]] + step[order[3]]);
+                before = other;
+            }
+        }
+    }
 }

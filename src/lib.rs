@@ -20,3 +20,5 @@ pub mod report;
 pub mod track;
 
 pub mod pipeline;
+
+pub mod synth;

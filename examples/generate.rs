@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), String> {
     match command {
         Command::Flood { packets, rate, seed, out } => {
-            if !(rate > 0.0) {
+            if rate.is_nan() || rate <= 0.0 {
                 return Err("--rate must be above 0".to_owned());
             }
             let length = Duration::from_secs_f64(packets as f64 / rate + 1.0);

@@ -92,7 +92,9 @@ for what in $for_tests; do
     [ -n "$names" ] || say "$what is not among this system's packages; the tests that need it will be skipped"
     packages="$packages $names"
 done
-packages=$(echo $packages) # spaces
+# shellcheck disable=SC2086 # words, to be joined by one space each
+set -- $packages
+packages=$*
 if [ -z "$packages" ]; then
     say "nothing to install"
     exit 0

@@ -21,3 +21,5 @@ pub mod report;
 pub mod track;
 
 pub mod pipeline;
+
+pub mod synth;

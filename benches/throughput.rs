@@ -113,7 +113,6 @@ fn bare(path: &Path) -> u64 {
 fn replay(path: &Path, config: &Config) {
     let sensor = Sensor::new(config, Box::new(|_| {}));
     sensor.run_source(FileSource::open(path)).expect("the file just written");
-    sensor.finish();
     std::hint::black_box(sensor.snapshot());
 }
 

@@ -73,7 +73,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     let output = args.events.as_deref().map(Output::create).transpose()?;
     let journal = Arc::new(Mutex::new(Journal { output, ..Journal::default() }));
     let for_sensor = Arc::clone(&journal);
-    let sensor = Sensor::new(
+    let sensor = Sensor::repeatable(
         &config,
         Box::new(move |entry| for_sensor.lock().unwrap_or_else(PoisonError::into_inner).take(entry)),
     );
@@ -82,7 +82,6 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     #[allow(clippy::disallowed_methods)]
     let started = Instant::now();
     let seen = drive(&sensor, source)?;
-    sensor.finish();
     let snapshot = sensor.snapshot();
     let performance = Performance { wall: started.elapsed(), peak_rss: summary::peak_rss() };
     let mut errors = seen.errors;

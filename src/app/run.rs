@@ -74,7 +74,6 @@ fn start(
 
     let ended = packet_threads(&sensor, opened)?;
     let status = runtime.block_on(supervise(signals, ended, &stop, &reloader));
-    sensor.finish();
     let _ = quit.send(true);
     // Answers that take longer than the farewell are cut off with the runtime.
     let _ = runtime.block_on(serving);

@@ -213,6 +213,10 @@ impl FrameSource for LiveSource {
         }
     }
 
+    fn is_live(&self) -> bool {
+        true
+    }
+
     fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
         vec![Arc::clone(&self.counters)]
     }

@@ -2,6 +2,9 @@
 //!
 //! No stage sees another's section.
 
+pub mod detect;
+
+use self::detect::DetectConfig;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,6 +15,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// Stage 3.
     pub table: TableConfig,
+    /// Stage 4.
+    pub detect: DetectConfig,
     /// Stage 5.
     pub web: WebConfig,
     /// What to protect.

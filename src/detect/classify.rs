@@ -16,6 +16,12 @@ pub(super) struct Features {
     pub(super) completed: f64,
     /// Usual completions.
     pub(super) usual_completed: f64,
+    /// Completions at the pace of the last two seconds.
+    pub(super) completing: f64,
+    /// Attempts at the pace of the last two seconds.
+    pub(super) attempting: f64,
+    /// Bins since the statistic began to alarm.
+    pub(super) alarming: u32,
     /// Flood units: unresolved and not turned out well.
     pub(super) units: f64,
     /// Usual flood units.
@@ -55,7 +61,12 @@ pub(super) enum Verdict {
     Raise(IncidentKind),
     /// Clients call a server that never answered, on their usual schedule: nothing is raised.
     DeadServer,
+    /// Completions are falling while no more is asked than usual: an outage, if it lasts.
+    Wait,
 }
+
+/// Bins after which a partial outage is called one: 5 s.
+const PATIENT: u32 = 10;
 
 /// Bins after which history counts: 10 s.
 const HISTORY: f64 = 20.0;
@@ -77,7 +88,7 @@ impl Features {
 
     /// Completions fell to a tenth of the usual, where there usually are some.
     pub(super) fn silent(&self) -> bool {
-        self.history >= HISTORY && self.usual_completed >= 3.0 && self.completed <= 0.1 * self.usual_completed
+        self.history >= HISTORY && self.usual_completed >= 3.0 && self.completing <= 0.1 * self.usual_completed
     }
 
     fn rise_of_completions(&self) -> f64 {
@@ -95,10 +106,16 @@ impl Features {
         if crowd >= 2.0 * unresolved && (self.history < HISTORY || self.completed >= 2.0 * self.usual_completed) {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
-        // It completed handshakes and now completes none, while hardly more is asked of it than usual (or it is the same
-        // clients again): the server is gone.
-        if self.silent() && mostly_unanswered && (self.attempts <= 3.0 * self.usual_attempts || repeated) {
-            return Verdict::Raise(IncidentKind::Outage);
+        // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
+        // again): the server is gone. Completions take seconds to run dry: until then it is not called a flood either.
+        let usual_load = self.attempting <= 2.0 * self.usual_attempts + 5.0 || repeated;
+        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && usual_load {
+            if self.silent() || (self.completing < 0.75 * self.usual_completed && self.alarming >= PATIENT) {
+                return Verdict::Raise(IncidentKind::Outage);
+            }
+            if self.completing < 0.75 * self.usual_completed {
+                return Verdict::Wait;
+            }
         }
         // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
         if !self.answers && repeated && self.copies == 0.0 && self.completed == 0.0 {

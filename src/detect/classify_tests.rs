@@ -8,6 +8,8 @@ fn peace() -> Features {
         usual_attempts: 1000.0,
         completed: 980.0,
         usual_completed: 980.0,
+        completing: 980.0,
+        attempting: 1000.0,
         units: 20.0,
         usual_units: 20.0,
         overdue: 20.0,
@@ -25,6 +27,7 @@ fn peace() -> Features {
 fn each_shape_has_its_name() {
     let flood = Features {
         attempts: 21_000.0,
+        attempting: 21_000.0,
         units: 20_000.0,
         overdue: 20_000.0,
         overdue_answered: 20_000.0,
@@ -33,6 +36,15 @@ fn each_shape_has_its_name() {
         ..peace()
     };
     let raise = Verdict::Raise;
+    let gone = Features {
+        completed: 0.0,
+        completing: 0.0,
+        answered: 0.0,
+        units: 900.0,
+        overdue: 900.0,
+        overdue_answered: 0.0,
+        ..peace()
+    };
     let cases = [
         ("many sources, completions flat", flood, raise(IncidentKind::SpoofedFlood)),
         ("one source", Features { sources: 1.0, ..flood }, raise(IncidentKind::DirectFlood)),
@@ -43,7 +55,7 @@ fn each_shape_has_its_name() {
         ),
         (
             "the server drops everything under the flood",
-            Features { overdue_answered: 0.0, answered: 0.0, completed: 0.0, ..flood },
+            Features { overdue_answered: 0.0, answered: 0.0, completed: 0.0, completing: 0.0, ..flood },
             raise(IncidentKind::SpoofedFlood),
         ),
         (
@@ -58,14 +70,31 @@ fn each_shape_has_its_name() {
         ),
         (
             "silence, attempts as usual",
-            Features { completed: 0.0, answered: 0.0, units: 900.0, overdue: 900.0, overdue_answered: 0.0, ..peace() },
+            gone,
             raise(IncidentKind::Outage),
+        ),
+        (
+            "silence has just begun, the last completions are still remembered",
+            Features { completing: 500.0, alarming: 2, ..gone },
+            Verdict::Wait,
+        ),
+        (
+            "half of a pool is gone, for six seconds",
+            Features { completing: 500.0, alarming: 12, ..gone },
+            raise(IncidentKind::Outage),
+        ),
+        (
+            "a few unanswered SYNs beside completions as usual",
+            Features { attempts: 1_350.0, attempting: 1_350.0, units: 350.0, overdue: 350.0, overdue_answered: 0.0, sources: 340.0, ..peace() },
+            raise(IncidentKind::SpoofedFlood),
         ),
         (
             "silence, and the same clients call five times as often",
             Features {
                 attempts: 5_000.0,
+                attempting: 5_000.0,
                 completed: 0.0,
+                completing: 0.0,
                 answered: 0.0,
                 units: 4_000.0,
                 overdue: 4_000.0,

@@ -49,17 +49,19 @@ impl<V: Merge> Heavy<V> {
 
     /// Adds `weight` units to a key, which takes the place of the smallest of its set if it has none.
     pub(super) fn touch(&mut self, hash: u64, addr: IpAddr, weight: u64) -> &mut V {
-        &mut self.entry(hash, addr, weight, 0).value
+        let place = self.place(hash, addr, weight, 0);
+        &mut self.entries[place].value
     }
 
-    /// Adds another table's entry.
-    pub(super) fn absorb(&mut self, hash: u64, other: &Entry<V>) -> &mut Entry<V> {
-        let entry = self.entry(hash, other.addr, other.count, other.error);
-        entry.value.merge(&other.value);
-        entry
+    /// Adds another table's entry; the number of its place, which another key may take later.
+    pub(super) fn absorb(&mut self, hash: u64, other: &Entry<V>) -> usize {
+        let place = self.place(hash, other.addr, other.count, other.error);
+        self.entries[place].value.merge(&other.value);
+        place
     }
 
     /// A key's entry, where it has one.
+    #[cfg(test)]
     pub(super) fn find(&self, hash: u64, addr: IpAddr) -> Option<&Entry<V>> {
         let set = self.set_of(hash);
         let places = self.places.get(set)?;
@@ -75,9 +77,9 @@ impl<V: Merge> Heavy<V> {
         &self.entries
     }
 
-    /// Every entry, to change what is kept.
-    pub(super) fn entries_mut(&mut self) -> &mut [Entry<V>] {
-        &mut self.entries
+    /// The entry at a place.
+    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Entry<V>> {
+        self.entries.get_mut(place)
     }
 
     /// Forgets everything; keeps the memory.
@@ -93,7 +95,7 @@ impl<V: Merge> Heavy<V> {
         hash as usize & (self.tags.len() - 1)
     }
 
-    fn entry(&mut self, hash: u64, addr: IpAddr, weight: u64, error: u64) -> &mut Entry<V> {
+    fn place(&mut self, hash: u64, addr: IpAddr, weight: u64, error: u64) -> usize {
         let (set, tag) = (self.set_of(hash), (hash >> 32) as u32);
         let (tags, places) = (&mut self.tags[set], &mut self.places[set]);
         let (mut smallest, mut least, mut empty) = (0, u64::MAX, None);
@@ -108,13 +110,13 @@ impl<V: Merge> Heavy<V> {
                 let entry = &mut self.entries[place - 1];
                 entry.count = entry.count.saturating_add(weight);
                 entry.error = entry.error.saturating_add(error);
-                return entry;
+                return place - 1;
             }
             if entry.count < least {
                 (smallest, least) = (way, entry.count);
             }
         }
-        let place = if let Some(way) = empty {
+        if let Some(way) = empty {
             self.entries.push(Entry { addr, count: weight, error, value: V::default() });
             tags[way] = tag;
             // At most 4,096 sets of 8: the place fits.
@@ -126,8 +128,7 @@ impl<V: Merge> Heavy<V> {
             let count = least.saturating_add(weight);
             self.entries[place] = Entry { addr, count, error: least.saturating_add(error), value: V::default() };
             place
-        };
-        &mut self.entries[place]
+        }
     }
 }
 

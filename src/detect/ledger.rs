@@ -158,6 +158,14 @@ pub(super) struct Watch {
     pub(super) units: [f64; 2],
     /// Smoothed over about 5 s, to see an end.
     pub(super) recent: f64,
+    /// Attempts and completions a bin, at the pace of about two seconds.
+    pub(super) pace: [f64; 2],
+    /// Bins in a row with an alarm that was not raised.
+    pub(super) alarming: u32,
+    /// Flood units of the last bin.
+    pub(super) last_units: f64,
+    /// Of the last bin: attempts, completed, failed in any way.
+    pub(super) latest: [u32; 3],
     /// The last bin it was brought up to.
     pub(super) bin: u64,
     /// The bin it was made in.
@@ -216,6 +224,10 @@ impl Watch {
             rise: 0.0,
             units: [0.0; 2],
             recent: 0.0,
+            pace: [0.0; 2],
+            alarming: 0,
+            last_units: 0.0,
+            latest: [0; 3],
             bin,
             born: bin,
             totals: [0; 3],
@@ -264,6 +276,11 @@ impl Watch {
         if sum > 20_000.0 {
             self.times.iter_mut().for_each(|n| *n /= 2.0);
         }
+        let failed = tally[Count::Overdue].saturating_add(tally[Count::Refused]).saturating_sub(tally[Count::Late]);
+        for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
+            *pace = *pace * 0.7 + tally.of(what) * 0.3;
+        }
+        self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }
 
@@ -311,6 +328,7 @@ impl Watch {
         let idle = bin.saturating_sub(self.bin + 1);
         if idle > 0 {
             self.recent *= 0.8_f64.powf(idle.min(1000) as f64);
+            self.pace = self.pace.map(|pace| pace * 0.7_f64.powf(idle.min(1000) as f64));
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
                 self.baseline.learn_silence(idle);
                 self.attempts.learn(0.0, idle);
@@ -458,6 +476,12 @@ impl Ledger {
     /// The servers among them, in order.
     pub(super) fn servers(&self) -> impl Iterator<Item = (Endpoint, &Watch)> {
         self.iter().filter_map(|watch| if let Key::Server(at) = watch.key { Some((at, watch)) } else { None })
+    }
+
+    /// Servers of one host, counted up to `most`.
+    pub(super) fn servers_of(&self, addr: IpAddr, most: usize) -> usize {
+        let all = Key::Server(Endpoint::new(addr, 0))..=Key::Server(Endpoint::new(addr, u16::MAX));
+        self.by_key.range(all).take(most).count()
     }
 
     /// Servers watched.

@@ -50,14 +50,18 @@ impl<V: Merge + Clone> Sliding<V> {
     }
 }
 
+impl Sliding<Probe> {
+    fn failed(&self) -> u32 {
+        self.now.total().saturating_add(self.before.total())
+    }
+}
+
 /// One source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SourceState {
     pending: Probe,
     short: Sliding<Probe>,
     long: Sliding<Probe>,
-    /// Its running incident.
-    incident: Option<usize>,
 }
 
 impl Merge for SourceState {
@@ -71,7 +75,6 @@ impl Merge for SourceState {
 pub(super) struct StrayState {
     pending: Stray,
     window: Sliding<Stray>,
-    incident: Option<usize>,
 }
 
 impl Merge for StrayState {
@@ -85,10 +88,8 @@ impl Merge for StrayState {
 pub(super) struct Finding {
     /// The address.
     pub(super) addr: IpAddr,
-    /// Its running incident.
-    pub(super) incident: Option<usize>,
-    /// What it is doing in this bin, if anything.
-    pub(super) kind: Option<IncidentKind>,
+    /// What it is doing.
+    pub(super) kind: IncidentKind,
     /// Failures, or unsolicited answers, in this bin.
     pub(super) events: f64,
     /// The figures behind it.
@@ -118,6 +119,9 @@ pub(super) enum Figures {
 pub(super) struct Scans {
     sources: Heavy<SourceState>,
     strays: Heavy<StrayState>,
+    /// Places that changed in this bin; one may be named twice.
+    touched: Vec<usize>,
+    touched_strays: Vec<usize>,
     /// Hashes of the sources that scan or are reflected in this bin: their share is not charged to servers.
     suspects: HashSet<u64, std::hash::BuildHasherDefault<IdentityHasher>>,
     /// Fading counts of solicited and unsolicited SYN-ACKs.
@@ -150,6 +154,8 @@ impl Scans {
         Self {
             sources: Heavy::new(SOURCE_SETS),
             strays: Heavy::new(STRAY_SETS),
+            touched: Vec::new(),
+            touched_strays: Vec::new(),
             suspects: HashSet::default(),
             answers: (0.0, 0.0),
         }
@@ -165,57 +171,46 @@ impl Scans {
     ) {
         for entry in probes.entries() {
             let state = SourceState { pending: entry.value.clone(), ..SourceState::default() };
-            self.sources.absorb(hash.addr(entry.addr), &with(entry, state));
+            self.touched.push(self.sources.absorb(hash.addr(entry.addr), &with(entry, state)));
         }
         for entry in strays.entries() {
             let state = StrayState { pending: entry.value.clone(), ..StrayState::default() };
-            self.strays.absorb(hash.addr(entry.addr), &with(entry, state));
+            self.touched_strays.push(self.strays.absorb(hash.addr(entry.addr), &with(entry, state)));
         }
         self.answers.0 += answers.0 as f64;
         self.answers.1 += answers.1 as f64;
     }
 
-    /// Judges every source that failed at something in this bin, or has an incident; in the order of addresses.
+    /// Judges every source that failed at something in this bin; findings in the order of addresses.
     pub(super) fn judge(&mut self, bin: u64, hash: &KeyedHash, config: &DetectConfig) -> Vec<Finding> {
         let mut findings = Vec::new();
         self.suspects.clear();
-        for entry in self.sources.entries_mut() {
+        for place in self.touched.drain(..) {
+            let Some(entry) = self.sources.at_mut(place) else { continue };
             let state = &mut entry.value;
             let events = f64::from(state.pending.total());
-            if events == 0.0 && state.incident.is_none() {
+            if events == 0.0 {
                 continue;
             }
             state.short.add(bin, HALF, &state.pending);
             state.long.add(bin, LONG_HALF, &state.pending);
             state.pending = Probe::default();
             let rate = events * BINS_PER_SECOND;
-            // Most sources fail a few times a minute at most: their sketches need not be read.
             let (ports, hosts) = (f64::from(config.scan_ports), f64::from(config.scan_hosts));
-            let all = state.short.both();
-            let mut features = features(&all, rate);
-            let mut kind = None;
-            if f64::from(all.total()) >= ports.min(hosts) {
-                kind = features.verdict(ports, hosts, config.source_flood_rate);
+            // Most sources fail a few times at most: their sketches need not be read.
+            if f64::from(state.long.failed()) < ports.min(hosts) {
+                continue;
             }
-            if kind.is_none() && state.long.now.total().max(state.long.before.total()) >= config.scan_ports {
-                let long = self::features(&state.long.both(), rate);
+            let mut seen = features(&state.short.both(), rate);
+            let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
+            if kind.is_none() {
+                let long = features(&state.long.both(), rate);
                 kind = long.verdict(LONG_FACTOR * ports, LONG_FACTOR * hosts, config.source_flood_rate);
-                if kind.is_some() {
-                    features = long;
-                }
+                seen = long;
             }
-            if kind.is_some() {
-                self.suspects.insert(hash.source(entry.addr));
-            }
-            if kind.is_some() || state.incident.is_some() {
-                findings.push(Finding {
-                    addr: entry.addr,
-                    incident: state.incident,
-                    kind,
-                    events,
-                    figures: Figures::Source(features),
-                });
-            }
+            let Some(kind) = kind else { continue };
+            self.suspects.insert(hash.source(entry.addr));
+            findings.push(Finding { addr: entry.addr, kind, events, figures: Figures::Source(seen) });
         }
         findings.sort_by_key(|finding| finding.addr);
         findings
@@ -234,14 +229,14 @@ impl Scans {
         let one_way = unasked > 20.0 && asked < 0.2 * unasked;
         self.answers = (asked * 0.99, unasked * 0.99);
         let mut findings = Vec::new();
-        for entry in self.strays.entries_mut() {
+        for place in self.touched_strays.drain(..) {
+            let Some(entry) = self.strays.at_mut(place) else { continue };
             let state = &mut entry.value;
             let pending = std::mem::take(&mut state.pending);
-            let total = |stray: &Stray, side: usize| {
-                f64::from(stray.syn_acks[side]) + f64::from(stray.resets[side])
-            };
+            let total =
+                |stray: &Stray, side: usize| f64::from(stray.syn_acks[side]) + f64::from(stray.resets[side]);
             let events = total(&pending, 0) + total(&pending, 1);
-            if events == 0.0 && state.incident.is_none() {
+            if events == 0.0 {
                 continue;
             }
             state.window.add(bin, HALF, &pending);
@@ -250,44 +245,16 @@ impl Scans {
             let (answers, peers) = (total(&all, side), all.peers.estimate());
             let floor = f64::from(config.backscatter);
             // Ten peers, because one that forgot a connection is no backscatter.
-            let enough = answers >= floor
-                && peers >= 10.0
-                && (!one_way || (side == 1 && answers >= 10.0 * floor && peers >= 2.0 * floor));
-            if enough || state.incident.is_some() {
-                findings.push(Finding {
-                    addr: entry.addr,
-                    incident: state.incident,
-                    kind: (enough && events > 0.0).then_some(IncidentKind::Backscatter),
-                    events,
-                    figures: Figures::Stray {
-                        answers,
-                        syn_acks: f64::from(all.syn_acks[side]),
-                        peers,
-                        sent: side == 0,
-                    },
-                });
+            let believed = !one_way || (side == 1 && answers >= 10.0 * floor && peers >= 2.0 * floor);
+            if answers < floor || peers < 10.0 || !believed {
+                continue;
             }
+            let syn_acks = f64::from(all.syn_acks[side]);
+            let figures = Figures::Stray { answers, syn_acks, peers, sent: side == 0 };
+            findings.push(Finding { addr: entry.addr, kind: IncidentKind::Backscatter, events, figures });
         }
         findings.sort_by_key(|finding| finding.addr);
         findings
-    }
-
-    /// Remembers or forgets the incident of a source or of a stray.
-    pub(super) fn set_incident(&mut self, finding: &Finding, number: Option<usize>) {
-        match finding.figures {
-            Figures::Source(_) => {
-                let found = self.sources.entries_mut().iter_mut().find(|e| e.addr == finding.addr);
-                if let Some(entry) = found {
-                    entry.value.incident = number;
-                }
-            }
-            Figures::Stray { .. } => {
-                let found = self.strays.entries_mut().iter_mut().find(|e| e.addr == finding.addr);
-                if let Some(entry) = found {
-                    entry.value.incident = number;
-                }
-            }
-        }
     }
 
     /// Share of SYN-ACKs whose SYN was seen; none where there were too few.

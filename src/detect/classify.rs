@@ -20,6 +20,8 @@ pub(super) struct Features {
     pub(super) completing: f64,
     /// Attempts at the pace of the last two seconds.
     pub(super) attempting: f64,
+    /// Completions have stopped: chance is out of the question.
+    pub(super) dry: bool,
     /// Bins since the statistic began to alarm.
     pub(super) alarming: u32,
     /// Flood units: unresolved and not turned out well.
@@ -46,6 +48,8 @@ pub(super) struct Features {
     pub(super) refused: f64,
     /// Distinct sources of unresolved attempts.
     pub(super) sources: f64,
+    /// Unresolved attempts that the table followed itself: those the sources were counted of.
+    pub(super) entries: f64,
     /// Bins of history.
     pub(super) history: f64,
     /// It has sent SYN-ACKs before.
@@ -86,9 +90,9 @@ impl Features {
         share(self.overdue_repeated, self.overdue)
     }
 
-    /// Completions fell to a tenth of the usual, where there usually are some.
+    /// Completions stopped, where there usually are some.
     pub(super) fn silent(&self) -> bool {
-        self.history >= HISTORY && self.usual_completed >= 3.0 && self.completing <= 0.1 * self.usual_completed
+        self.history >= HISTORY && self.usual_completed >= 3.0 && self.dry
     }
 
     fn rise_of_completions(&self) -> f64 {
@@ -103,7 +107,9 @@ impl Features {
         let mostly_unanswered = self.overdue_answered < 0.2 * self.overdue;
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
-        if crowd >= 2.0 * unresolved && (self.history < HISTORY || self.completed >= 2.0 * self.usual_completed) {
+        if crowd >= 2.0 * unresolved
+            && (self.history < HISTORY || self.completed >= 2.0 * self.usual_completed)
+        {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
@@ -126,7 +132,9 @@ impl Features {
 
     /// Which flood: by how many sources, and how often each.
     pub(super) fn flood(&self) -> IncidentKind {
-        if self.sources <= FEW_SOURCES || self.units > MANY_EACH * self.sources {
+        if (self.sources <= FEW_SOURCES && self.entries >= 2.0 * self.sources)
+            || self.entries > MANY_EACH * self.sources
+        {
             IncidentKind::DirectFlood
         } else {
             IncidentKind::SpoofedFlood
@@ -146,7 +154,9 @@ impl Features {
         if self.answer_repeated >= 3.0 && self.answer_repeated >= 0.2 * self.overdue_answered {
             return ServerMode::Queue;
         }
-        if self.overdue_answered >= 20.0 && self.answer_repeated < 0.05 * self.overdue_answered && self.heard >= 3.0
+        if self.overdue_answered >= 20.0
+            && self.answer_repeated < 0.05 * self.overdue_answered
+            && self.heard >= 3.0
         {
             return ServerMode::Cookie;
         }

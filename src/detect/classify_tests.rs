@@ -33,10 +33,12 @@ fn each_shape_has_its_name() {
         overdue_answered: 20_000.0,
         answered: 21_000.0,
         sources: 19_000.0,
+        entries: 20_000.0,
         ..peace()
     };
     let raise = Verdict::Raise;
     let gone = Features {
+        dry: true,
         completed: 0.0,
         completing: 0.0,
         answered: 0.0,
@@ -68,24 +70,29 @@ fn each_shape_has_its_name() {
             Features { completed: 2_000.0, ..flood },
             raise(IncidentKind::SpoofedFlood),
         ),
-        (
-            "silence, attempts as usual",
-            gone,
-            raise(IncidentKind::Outage),
-        ),
+        ("silence, attempts as usual", gone, raise(IncidentKind::Outage)),
         (
             "silence has just begun, the last completions are still remembered",
-            Features { completing: 500.0, alarming: 2, ..gone },
+            Features { completing: 500.0, dry: false, alarming: 2, ..gone },
             Verdict::Wait,
         ),
         (
             "half of a pool is gone, for six seconds",
-            Features { completing: 500.0, alarming: 12, ..gone },
+            Features { completing: 500.0, dry: false, alarming: 12, ..gone },
             raise(IncidentKind::Outage),
         ),
         (
             "a few unanswered SYNs beside completions as usual",
-            Features { attempts: 1_350.0, attempting: 1_350.0, units: 350.0, overdue: 350.0, overdue_answered: 0.0, sources: 340.0, ..peace() },
+            Features {
+                attempts: 1_350.0,
+                attempting: 1_350.0,
+                units: 350.0,
+                overdue: 350.0,
+                overdue_answered: 0.0,
+                sources: 340.0,
+                entries: 350.0,
+                ..peace()
+            },
             raise(IncidentKind::SpoofedFlood),
         ),
         (
@@ -95,6 +102,7 @@ fn each_shape_has_its_name() {
                 attempting: 5_000.0,
                 completed: 0.0,
                 completing: 0.0,
+                dry: true,
                 answered: 0.0,
                 units: 4_000.0,
                 overdue: 4_000.0,
@@ -125,13 +133,21 @@ fn each_shape_has_its_name() {
                 overdue_repeated: 55.0,
                 copies: 500.0,
                 sources: 1.0,
+                entries: 60.0,
                 ..Features::default()
             },
             raise(IncidentKind::DirectFlood),
         ),
         (
             "a flood before anything else was ever seen",
-            Features { attempts: 200.0, units: 200.0, overdue: 200.0, sources: 1.0, ..Features::default() },
+            Features {
+                attempts: 200.0,
+                units: 200.0,
+                overdue: 200.0,
+                sources: 1.0,
+                entries: 200.0,
+                ..Features::default()
+            },
             raise(IncidentKind::DirectFlood),
         ),
     ];
@@ -148,11 +164,7 @@ fn the_mode_is_what_the_wire_shows() {
         ("never repeats, long enough", base, ServerMode::Cookie),
         ("never repeats, too short to say", Features { heard: 1.0, ..base }, ServerMode::Unknown),
         ("stopped answering", Features { answered: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Drop),
-        (
-            "repeats after the ACK",
-            Features { answer_after_ack: 300.0, ..base },
-            ServerMode::AcceptOverflow,
-        ),
+        ("repeats after the ACK", Features { answer_after_ack: 300.0, ..base }, ServerMode::AcceptOverflow),
         ("nothing unresolved", Features { overdue: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Unknown),
     ];
     for (name, features, expected) in cases {

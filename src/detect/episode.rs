@@ -103,8 +103,10 @@ impl Episodes {
         let Some(running) = self.running.get_mut(number).and_then(Option::as_mut) else { return };
         let (bin, ts) = now;
         let changed = running.incident.kind != kind;
-        let graver = severity > running.incident.severity || (changed && severity != running.incident.severity);
-        let grew = running.incident.syn_rate_peak >= 2.0 * running.told_rate && bin >= running.told + UPDATE_EVERY;
+        let graver =
+            severity > running.incident.severity || (changed && severity != running.incident.severity);
+        let grew =
+            running.incident.syn_rate_peak >= 2.0 * running.told_rate && bin >= running.told + UPDATE_EVERY;
         running.incident.kind = kind;
         if graver {
             running.incident.severity = severity;
@@ -155,7 +157,9 @@ fn id(incident: &Incident) -> String {
         .bytes()
         .chain([incident.scope as u8])
         .chain(onset)
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        });
     let seconds = incident.onset.as_nanos().div_euclid(1_000_000_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
@@ -177,8 +181,10 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) =
-        (cycle * 400 + year_of_cycle + i64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+    let (year, month) = (
+        cycle * 400 + year_of_cycle + i64::from(month >= 10),
+        if month < 10 { month + 3 } else { month - 9 },
+    );
     (year, month, day)
 }
 

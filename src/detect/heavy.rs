@@ -126,7 +126,8 @@ impl<V: Merge> Heavy<V> {
             tags[smallest] = tag;
             let place = usize::from(places[smallest]) - 1;
             let count = least.saturating_add(weight);
-            self.entries[place] = Entry { addr, count, error: least.saturating_add(error), value: V::default() };
+            self.entries[place] =
+                Entry { addr, count, error: least.saturating_add(error), value: V::default() };
             place
         }
     }

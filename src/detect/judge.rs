@@ -6,8 +6,8 @@
 use super::classify::{Features, Verdict};
 use super::episode::Episodes;
 use super::hash::KeyedHash;
-use super::incident::{Incident, IncidentKind, ServerMode, Severity};
-use super::ledger::{Key, Ledger, Settings, WINDOW, Watch, site};
+use super::incident::{Incident, IncidentKind, ServerMode};
+use super::ledger::{Key, Ledger, Settings, Watch, site};
 use super::scans::{Figures, Finding, Scans};
 use super::slots::Slots;
 use super::sources::{SketchPool, SourceSet};
@@ -192,7 +192,9 @@ impl Court {
             || tally[Count::Attempts] >= SERVER_EVIDENCE
             || tally[Count::Overdue] >= SERVER_EVIDENCE
             || tally[Count::Copies] > 0;
-        if !earned || self.new_left == 0 || self.ledger.servers_of(at.addr, SERVERS_PER_HOST) >= SERVERS_PER_HOST
+        if !earned
+            || self.new_left == 0
+            || self.ledger.servers_of(at.addr, SERVERS_PER_HOST) >= SERVERS_PER_HOST
         {
             return None;
         }
@@ -267,7 +269,8 @@ impl Court {
             self.close_site(bin, of_site.take(), sensor, alarmed);
         }
         let explained = self.close_group(bin, Key::Host(addr), &mut sum);
-        if !explained || alarmed {
+        let grouped = alarmed || self.ledger.find(Key::Site(prefix)).is_some_and(|n| self.has_incident(n));
+        if explained.is_none_or(|incident| grouped && !incident) {
             let total = &mut of_site.get_or_insert_with(|| (prefix, Sum::default())).1;
             total.add(&sum, &mut self.sketches);
             total.parts += f64::from(u8::from(sum.units > 0.0));
@@ -278,28 +281,25 @@ impl Court {
     fn close_site(&mut self, bin: Bin, site: Option<(Prefix, Sum)>, sensor: &mut Sum, alarmed: bool) {
         let Some((prefix, mut sum)) = site else { return };
         let explained = self.close_group(bin, Key::Site(prefix), &mut sum);
-        if !explained || alarmed {
+        if explained.is_none_or(|incident| alarmed && !incident) {
             sensor.add(&sum, &mut self.sketches);
             sensor.parts += sum.parts;
         }
         sum.sources.clear(&mut self.sketches);
     }
 
-    /// Judges a host, a site or the sensor; whether it explains its units itself.
-    fn close_group(&mut self, bin: Bin, key: Key, sum: &mut Sum) -> bool {
+    /// Judges a host, a site or the sensor. Where it explains its units itself, whether by an incident.
+    fn close_group(&mut self, bin: Bin, key: Key, sum: &mut Sum) -> Option<bool> {
         let number = match self.ledger.find(key) {
             Some(number) => number,
             None if sum.units > 0.0 => {
                 let settings = Settings::of(key, &self.config, &self.servers);
                 let watch = Watch::new(key, settings, bin.number);
-                match self.ledger.insert(watch, &self.config, &mut self.sketches) {
-                    Some(number) => number,
-                    None => return false,
-                }
+                self.ledger.insert(watch, &self.config, &mut self.sketches)?
             }
-            None => return false,
+            None => return None,
         };
-        let Some(watch) = self.ledger.get_mut(number) else { return false };
+        let watch = self.ledger.get_mut(number)?;
         watch.take(bin.number, &sum.tally);
         watch.roll_sources(bin.number, &mut self.sketches);
         watch.sources[0].union(&sum.sources, &mut self.sketches);
@@ -308,16 +308,15 @@ impl Court {
             running.sources.union(&sum.sources, &mut self.sketches);
         }
         let hot = self.step(bin, number, units, sum.parts);
-        hot || self.has_incident(number)
+        let incident = self.has_incident(number);
+        (hot || incident).then_some(incident)
     }
 
     /// Takes the units of a bin into a key's statistic, raises, updates or ends its incident; whether it is rising.
     fn step(&mut self, bin: Bin, number: usize, units: f64, parts: f64) -> bool {
         let keys = self.ledger.server_count();
         let Some(watch) = self.ledger.get_mut(number) else { return false };
-        watch.units[0] += units;
-        watch.last_units = units;
-        watch.recent = watch.recent * 0.8 + units * 0.2;
+        watch.note_units(units);
         watch.parts = parts.max(watch.parts * 0.8);
         let h = threshold(watch.settings.false_alarm_interval, keys);
         let mean = watch.expected();
@@ -335,8 +334,12 @@ impl Court {
         watch.weigh_silence();
         watch.weigh_occupancy(&self.config, units, mean);
         let rising = sum >= h / 2.0;
-        if watch.incident.is_none() && !rising && watch.crowded == 0 {
-            watch.learn(units, mean);
+        if watch.incident.is_none()
+            && sum < watch.baseline.freeze(h)
+            && watch.crowded == 0
+            && !watch.is_suspiciously_new()
+        {
+            watch.learn(units);
         }
         match watch.incident {
             Some(incident) => self.follow(bin, number, incident, mean),
@@ -364,12 +367,15 @@ impl Court {
                         None
                     }
                     Verdict::Wait => {
-                        watch.verdict = "completions are falling while no more is asked: an outage, if it lasts";
+                        watch.verdict =
+                            "completions are falling while no more is asked: an outage, if it lasts";
                         None
                     }
                 },
                 Key::Host(_) => match features.verdict() {
-                    Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => Some(kind),
+                    Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => {
+                        Some(kind)
+                    }
                     Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
                 },
                 Key::Site(_) | Key::Sensor => match features.verdict() {
@@ -400,7 +406,7 @@ impl Court {
             watch.verdict = "allow-listed: counted, not judged";
             return;
         }
-        if is_flood(kind) && is_server && self.is_part_of_carpet(number) {
+        if is_flood(kind) && self.is_part_of_carpet(number) {
             if let Some(watch) = self.ledger.get_mut(number) {
                 watch.verdict = "part of the carpet flood on its prefix";
             }
@@ -415,6 +421,7 @@ impl Court {
         let Some(addr) = watch.key.addr() else { return false };
         [Key::Host(addr), Key::Site(site(addr)), Key::Sensor]
             .into_iter()
+            .filter(|key| *key > watch.key)
             .filter_map(|key| self.ledger.find(key))
             .filter_map(|group| self.ledger.get(group))
             .any(|group| group.incident.is_some() && watch.recent < OWN_VICTIM * group.recent)
@@ -497,7 +504,14 @@ impl Court {
             let reason = match told.kind {
                 IncidentKind::Outage => "the server completes handshakes again, or nobody asks it any more",
                 IncidentKind::AcceptOverflow => "no SYN-ACK after an ACK any more",
-                _ => "unresolved attempts are back within the baseline",
+                IncidentKind::FlashCrowd => "as many handshakes as usual again",
+                IncidentKind::SpoofedFlood
+                | IncidentKind::DirectFlood
+                | IncidentKind::CarpetFlood
+                | IncidentKind::PortScan
+                | IncidentKind::HostScan
+                | IncidentKind::Reflection
+                | IncidentKind::Backscatter => "unresolved attempts are back within the baseline",
             };
             told.distinct_sources = running.sources.estimate().0.round() as u64;
             self.episodes.end(incident, bin.end, reason, &mut self.sketches);
@@ -513,7 +527,9 @@ impl Court {
         }
         let mut kind = told.kind;
         // The first bins may mislead; what the window says later stands, as long as it still alarms.
-        if matches!(watch.key, Key::Server(_)) && watch.recent > 2.0 * mean + 0.5 && reconsiders(kind)
+        if matches!(watch.key, Key::Server(_))
+            && watch.recent > 2.0 * mean + 0.5
+            && reconsiders(kind)
             && let Verdict::Raise(now) = features.verdict()
         {
             kind = now;
@@ -536,6 +552,16 @@ impl Court {
                 running.incident.attempts += finding.events as u64;
                 running.incident.syn_rate_peak =
                     running.incident.syn_rate_peak.max(finding.events * BINS_PER_SECOND);
+                // A sweep may turn out to be reflection, a scan a flood; never the other way.
+                if matches!(finding.kind, IncidentKind::Reflection | IncidentKind::DirectFlood)
+                    && let Some(number) = self.charged.get(&key).copied()
+                {
+                    let told = tell::of_source(&finding, bin.end, bin.loss, &self.config);
+                    if running.incident.kind != told.kind {
+                        running.incident.evidence = told.evidence;
+                    }
+                    self.episodes.review(number, (bin.number, bin.end), told.kind, told.severity);
+                }
                 continue;
             }
             if self.config.observe {
@@ -588,173 +614,4 @@ pub(super) const fn is_flood(kind: IncidentKind) -> bool {
 /// Kinds that a later look may correct.
 const fn reconsiders(kind: IncidentKind) -> bool {
     is_flood(kind) || matches!(kind, IncidentKind::FlashCrowd | IncidentKind::Outage)
-}
-
-impl Watch {
-    /// Mean flood units a bin in peace.
-    pub(super) fn expected(&self) -> f64 {
-        let now = self.both(Count::Completed) / self.window_bins();
-        self.baseline.mean(self.completed.value().max(now))
-    }
-
-    pub(super) fn grace_bins(&self, config: &DetectConfig) -> u64 {
-        (self.grace(config).as_secs_f64() * BINS_PER_SECOND).ceil() as u64 + 1
-    }
-
-    fn learn(&mut self, units: f64, mean: f64) {
-        self.baseline.learn(units, mean);
-        let tally = self.latest;
-        self.attempts.learn(f64::from(tally[0]), 1);
-        self.completed.learn(f64::from(tally[1]), 1);
-        let ended = f64::from(tally[1]) + f64::from(tally[2]);
-        if ended > 0.0 {
-            self.success.learn(f64::from(tally[1]) / ended, 1);
-        }
-        self.usual_occupancy = self.occupancy().max(self.usual_occupancy * 0.9999);
-    }
-
-    /// The Bernoulli likelihood ratio of "a twentieth completes" against the usual share.
-    fn weigh_silence(&mut self) {
-        if self.success.bins() < 20.0 || self.success.value() < 0.5 {
-            return;
-        }
-        let p = self.success.value().min(0.98);
-        let [_, good, bad] = self.latest.map(f64::from);
-        let llr = bad * (0.95 / (1.0 - p)).ln() + good * (0.05 / p).ln();
-        self.silence = (self.silence + llr).clamp(0.0, 100.0);
-    }
-
-    fn weigh_occupancy(&mut self, config: &DetectConfig, units: f64, mean: f64) {
-        let growing = units > 0.0 && self.recent > 2.0 * mean + 0.5;
-        let over = self.occupancy() > self.occupancy_threshold(config);
-        self.crowded = if over && growing && self.bin > self.born { self.crowded + 1 } else { 0 };
-    }
-
-    /// Overdue entries that make the occupancy alarm: a share of the queue, and far beyond what is usual.
-    pub(super) fn occupancy_threshold(&self, config: &DetectConfig) -> f64 {
-        // Little's law: what a baseline of unresolved attempts holds over the life of an entry, 63 s.
-        let steady = self.expected() * BINS_PER_SECOND * 63.0;
-        (self.settings.occupancy * self.backlog(config)).max(8.0 * self.usual_occupancy).max(1.5 * steady)
-    }
-
-    /// Size of its queue, assumed where not configured.
-    pub(super) fn backlog(&self, config: &DetectConfig) -> f64 {
-        self.settings.backlog.unwrap_or(config.assumed_backlog).max(1) as f64
-    }
-
-    /// Embryonic attempts now.
-    pub(super) fn embryonic(&self) -> u64 {
-        (self.gauges[0] + self.gauges[1]).unsigned_abs()
-    }
-
-    /// Attempts in the last second.
-    fn peak_rate(&self) -> f64 {
-        let before = self.totals_at(self.bin.saturating_sub(2));
-        self.totals[0].saturating_sub(before[0]) as f64
-    }
-
-    /// What the classifier looks at.
-    pub(super) fn features(&self, end: Timestamp, with_sources: bool) -> Features {
-        let bins = self.window_bins();
-        let heard = self.window.iter().map(|tally| tally.heard).max().unwrap_or(end);
-        let began = end.minus(BIN * (bins as u32));
-        Features {
-            attempts: self.both(Count::Attempts),
-            usual_attempts: self.attempts.value() * bins,
-            completed: self.both(Count::Completed),
-            usual_completed: self.completed.value() * bins,
-            completing: self.pace[1] * bins,
-            attempting: self.pace[0] * bins,
-            alarming: self.alarming,
-            units: self.units.iter().sum(),
-            usual_units: self.expected() * bins,
-            overdue: self.both(Count::Overdue),
-            overdue_answered: self.both(Count::OverdueAnswered),
-            overdue_repeated: self.both(Count::OverdueRepeated),
-            returned: self.both(Count::Returned),
-            copies: self.both(Count::Copies),
-            answered: self.both(Count::Answered),
-            answer_repeated: self.both(Count::AnswerRepeated),
-            answer_after_ack: self.both(Count::AnswerAfterAck),
-            refused: self.both(Count::Refused),
-            // Reading the sketches takes a few microseconds: only where it matters.
-            sources: if with_sources { self.distinct().0 } else { 0.0 },
-            history: self.attempts.bins(),
-            answers: self.answers,
-            heard: heard.since(began).as_secs_f64(),
-        }
-    }
-
-    /// What a server has that is no flood and needs no alarm of the statistic.
-    fn quiet_kind(&self, features: &Features) -> Option<IncidentKind> {
-        // Enough failures that chance is out of the question, and hardly a completion for five seconds.
-        if self.silence >= threshold(self.settings.false_alarm_interval, 1)
-            && features.silent()
-            && (features.refused > features.overdue || features.attempts <= 3.0 * features.usual_attempts)
-        {
-            return Some(IncidentKind::Outage);
-        }
-        if features.mode() == ServerMode::AcceptOverflow {
-            return Some(IncidentKind::AcceptOverflow);
-        }
-        // Ten times the usual completions, and enough of them to matter.
-        let rate = features.completed / self.window_bins() * BINS_PER_SECOND;
-        let surge = features.history >= 120.0 && features.completed >= 10.0 * features.usual_completed;
-        (surge && rate >= 50.0).then_some(IncidentKind::FlashCrowd)
-    }
-
-    /// Who should hear of it.
-    fn severity(&self, kind: IncidentKind, features: &Features) -> Severity {
-        let rate = features.units / self.window_bins().min(2.0 * WINDOW as f64) * BINS_PER_SECOND;
-        match kind {
-            IncidentKind::FlashCrowd => Severity::Info,
-            IncidentKind::Outage => Severity::Critical,
-            IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood => {
-                let now = (self.recent * BINS_PER_SECOND).max(rate);
-                let harmed = features.history >= 20.0
-                    && features.usual_completed >= 10.0
-                    && features.completed < 0.5 * features.usual_completed;
-                if now >= self.settings.critical_rate || self.peak_units() >= self.settings.critical_rate || harmed {
-                    Severity::Critical
-                } else {
-                    Severity::Warning
-                }
-            }
-            _ => Severity::Warning,
-        }
-    }
-
-    /// Flood units of the last bin, a second.
-    fn peak_units(&self) -> f64 {
-        self.last_units * BINS_PER_SECOND
-    }
-
-    /// Whether this bin looks like the end of an incident of this kind.
-    fn is_calm(&self, kind: IncidentKind, features: &Features, mean: f64) -> bool {
-        match kind {
-            IncidentKind::Outage => {
-                features.completed > 0.2 * features.usual_completed || features.attempts < 1.0
-            }
-            IncidentKind::AcceptOverflow => features.answer_after_ack < 1.0,
-            IncidentKind::FlashCrowd => {
-                features.completed < 3.0 * features.usual_completed.max(1.0) && self.recent <= self.upper(mean)
-            }
-            _ => self.recent <= self.upper(mean),
-        }
-    }
-
-    /// What the smoothed units stay below in peace: three standard deviations of a mean over ten bins.
-    fn upper(&self, mean: f64) -> f64 {
-        mean + 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5
-    }
-
-    /// Starts afresh after an incident.
-    fn end_episode(&mut self) {
-        self.incident = None;
-        self.cusum.reset();
-        self.silence = 0.0;
-        self.crowded = 0;
-        self.rise = 0.0;
-        self.verdict = "within its baseline";
-    }
 }

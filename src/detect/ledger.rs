@@ -6,8 +6,8 @@ use super::incident::Scope;
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::{BINS_PER_SECOND, Baseline, Cusum, Mean};
 use super::tally::{CLASSES, Count, Gauge, PATIENCE, Tally};
-use crate::config::detect::{DetectConfig, Prefix, Rule};
 use crate::config::ServerConfig;
+use crate::config::detect::{DetectConfig, Prefix, Rule};
 use crate::decode::segment::Endpoint;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -156,10 +156,13 @@ pub(super) struct Watch {
     pub(super) rise: f64,
     /// Flood units in those stretches.
     pub(super) units: [f64; 2],
-    /// Smoothed over about 5 s, to see an end.
+    /// Flood units of the last bins, and their mean, to see an end.
+    ring: [f64; WINDOW as usize],
     pub(super) recent: f64,
     /// Attempts and completions a bin, at the pace of about two seconds.
     pub(super) pace: [f64; 2],
+    /// Attempts that failed and that turned out well, a bin, at the same pace.
+    fates: [f64; 2],
     /// Bins in a row with an alarm that was not raised.
     pub(super) alarming: u32,
     /// Flood units of the last bin.
@@ -187,6 +190,8 @@ pub(super) struct Watch {
     pub(super) answers: bool,
     /// Log-likelihood ratio of "nothing completes any more".
     pub(super) silence: f64,
+    /// Log-likelihood ratio of a tenth of the usual completions against all of them.
+    pub(super) drought: f64,
     /// Usual share of attempts that complete.
     pub(super) success: Mean,
     /// Highest embryonic count in peace, fading.
@@ -223,8 +228,10 @@ impl Watch {
             before: [0; 2],
             rise: 0.0,
             units: [0.0; 2],
+            ring: [0.0; WINDOW as usize],
             recent: 0.0,
             pace: [0.0; 2],
+            fates: [0.0; 2],
             alarming: 0,
             last_units: 0.0,
             latest: [0; 3],
@@ -239,6 +246,7 @@ impl Watch {
             times: [0.0; CLASSES],
             answers: false,
             silence: 0.0,
+            drought: 0.0,
             success: Mean::default(),
             usual_occupancy: 0.0,
             crowded: 0,
@@ -276,7 +284,12 @@ impl Watch {
         if sum > 20_000.0 {
             self.times.iter_mut().for_each(|n| *n /= 2.0);
         }
-        let failed = tally[Count::Overdue].saturating_add(tally[Count::Refused]).saturating_sub(tally[Count::Late]);
+        let ends = [tally.failed(), tally.of(Count::Completed) + tally.of(Count::Refused)];
+        for (fate, new) in self.fates.iter_mut().zip(ends) {
+            *fate = *fate * 0.7 + new * 0.3;
+        }
+        let failed =
+            tally[Count::Overdue].saturating_add(tally[Count::Refused]).saturating_sub(tally[Count::Late]);
         for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
@@ -286,13 +299,22 @@ impl Watch {
 
     /// Attempts and completions up to and with a bin, as far back as is remembered.
     pub(super) fn totals_at(&self, bin: u64) -> [u64; 2] {
-        let at = self.past.iter().filter(|past| past[0] <= bin && past[0] >= self.born).max_by_key(|past| past[0]);
+        let at =
+            self.past.iter().filter(|past| past[0] <= bin && past[0] >= self.born).max_by_key(|past| past[0]);
         match at {
             Some([_, attempts, completed]) => [*attempts, *completed],
             // Nothing is that old: either it is younger, or it was idle for so long that the oldest will do.
             None if self.born > bin => [0, 0],
             None => self.past.iter().map(|past| [past[1], past[2]]).min().unwrap_or_default(),
         }
+    }
+
+    /// Notes the flood units of the present bin.
+    pub(super) fn note_units(&mut self, units: f64) {
+        self.units[0] += units;
+        self.last_units = units;
+        self.ring[(self.bin % WINDOW) as usize] = units;
+        self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
     }
 
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
@@ -316,18 +338,20 @@ impl Watch {
         units - settled
     }
 
-    /// Share of the attempts of the window that stayed unresolved; all of them where nothing else is known.
-    pub(super) fn unresolved_share(&self) -> f64 {
-        let bad = self.sum(Tally::failed);
-        let good = self.both(Count::Completed) + self.both(Count::Refused);
-        if bad + good < 1.0 { 1.0 } else { bad / (bad + good) }
+    /// Share of the attempts of the last two seconds that stayed unresolved; all of them where nothing else is known.
+    fn unresolved_share(&self) -> f64 {
+        let [bad, good] = self.fates;
+        if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
     }
 
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
     pub(super) fn roll(&mut self, bin: u64) {
         let idle = bin.saturating_sub(self.bin + 1);
         if idle > 0 {
-            self.recent *= 0.8_f64.powf(idle.min(1000) as f64);
+            self.dry(idle as f64, 0.0);
+            for passed in 0..idle.min(WINDOW) {
+                self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
+            }
             self.pace = self.pace.map(|pace| pace * 0.7_f64.powf(idle.min(1000) as f64));
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
                 self.baseline.learn_silence(idle);
@@ -345,6 +369,12 @@ impl Watch {
             self.units = [0.0, if passed < 2 * WINDOW { self.units[0] } else { 0.0 }];
             self.window_began = bin - passed % WINDOW;
         }
+    }
+
+    /// Weighs `bins` bins with so many completions in all: Poisson, a tenth of the usual mean against the usual.
+    pub(super) fn dry(&mut self, bins: f64, completed: f64) {
+        let usual = self.completed.value() * bins;
+        self.drought = (self.drought + 0.9 * usual - completed * 10_f64.ln()).clamp(0.0, 100.0);
     }
 
     /// Brings the sources' window up to a bin.

@@ -23,6 +23,7 @@ mod sources;
 mod statistic;
 mod tally;
 mod tell;
+mod weigh;
 
 use self::incident::{Incident, JournalEntry, ServerMode, ServerView};
 use self::judge::{Bin, Court};
@@ -36,18 +37,20 @@ use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Share of the frames of the last tick that were lost before us.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// Frames since the last call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CaptureLoss {
-    /// 0 to 1; what is outside is taken for the nearest end.
-    pub share: f64,
+    /// Captured.
+    pub frames: u64,
+    /// Lost before us.
+    pub dropped: u64,
 }
 
 impl CaptureLoss {
-    /// From frames delivered and frames dropped over the same time.
-    pub fn of(delivered: u64, dropped: u64) -> Self {
-        let all = delivered.saturating_add(dropped);
-        Self { share: if all == 0 { 0.0 } else { dropped as f64 / all as f64 } }
+    /// Share that was lost, 0 to 1.
+    pub fn share(self) -> f64 {
+        let all = self.frames.saturating_add(self.dropped);
+        if all == 0 { 0.0 } else { self.dropped as f64 / all as f64 }
     }
 }
 
@@ -149,8 +152,8 @@ impl Detector {
     /// What was absorbed since the last call belongs to the oldest of these bins: call it at least once a bin.
     pub fn evaluate(&mut self, now: Timestamp, capture: CaptureLoss, journal: &mut dyn FnMut(&JournalEntry)) {
         self.now = self.now.max(now);
-        let (mut number, mut start) = *self.open.get_or_insert((1, now));
-        let loss = if capture.share.is_finite() { capture.share.clamp(0.0, 1.0) } else { 0.0 };
+        let (mut number, mut start) = *self.open.get_or_insert((1, now.minus(BIN)));
+        let loss = capture.share();
         let mut walked = 0;
         while now.since(start) >= BIN {
             let end = start.plus(BIN);

@@ -6,8 +6,8 @@
 use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::probe::{Failure, Probe, Stray};
-use super::sources::{SketchPool, SourceHash};
 use super::slots::Slots;
+use super::sources::{SketchPool, SourceHash};
 use super::tally::{Count, Gauge, PATIENCE, Tally};
 use crate::config::ServerConfig;
 use crate::config::detect::{Allowance, DetectConfig, Side};
@@ -128,11 +128,12 @@ impl EventSink for Observations {
             EventKind::Overdue { state: HandshakeState::SynSent, .. } => Some(Failure::Unanswered),
             EventKind::Overdue { state: HandshakeState::SynReceived, .. } => Some(Failure::Unacknowledged),
             EventKind::Closed { outcome: Outcome::Refused, .. } => Some(Failure::Refused),
-            EventKind::Closed { outcome: Outcome::Reset, state: HandshakeState::SynReceived, overdue, .. }
-                if !overdue =>
-            {
-                Some(Failure::Dropped)
-            }
+            EventKind::Closed {
+                outcome: Outcome::Reset,
+                state: HandshakeState::SynReceived,
+                overdue,
+                ..
+            } if !overdue => Some(Failure::Dropped),
             EventKind::UnsolicitedSynAck | EventKind::UnsolicitedRst => {
                 let reset = matches!(event.kind, EventKind::UnsolicitedRst);
                 self.answers.1 += u64::from(!reset);
@@ -171,6 +172,7 @@ impl EventSink for Observations {
         if let Some(slot) = slot {
             if let Some(source) = source {
                 slot.sources.insert(source, &mut self.sketches);
+                slot.tally.count(Count::Sketched, 1);
             }
             record(&mut slot.tally, event, allowed);
         } else {
@@ -259,7 +261,14 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
     }
 }
 
-fn close(tally: &mut Tally, outcome: Outcome, state: HandshakeState, overdue: bool, weight: u32, allowed: bool) {
+fn close(
+    tally: &mut Tally,
+    outcome: Outcome,
+    state: HandshakeState,
+    overdue: bool,
+    weight: u32,
+    allowed: bool,
+) {
     let by = i64::from(weight);
     let (open, late) = match state {
         HandshakeState::SynSent => (Gauge::Sent, Gauge::OverdueSent),

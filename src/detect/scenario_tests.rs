@@ -150,8 +150,7 @@ impl Traffic {
                 self.say(t + 0.01, flow, answered(0.01, false));
                 self.say(t + 0.02, flow, closed(Outcome::Completed, SynReceived, 0.02, false));
                 for after in [1.0, 3.0] {
-                    let kind =
-                        EventKind::SynAckRetransmitted { after_ack: true, age: secs(after), count: 0 };
+                    let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(after), count: 0 };
                     self.say(t + after, flow, kind);
                 }
             }
@@ -212,7 +211,7 @@ impl Traffic {
             (0..threads).map(|_| Observations::new(config, servers, 7)).collect();
         let mut detector = Detector::new(config, servers, 7);
         let mut journal = Vec::new();
-        let capture = CaptureLoss { share: loss };
+        let capture = CaptureLoss { frames: 1000 - (1000.0 * loss) as u64, dropped: (1000.0 * loss) as u64 };
         detector.evaluate(at(0.0), capture, &mut |entry| journal.push(entry.clone()));
         let mut tick = 0.5;
         let mut tick_all = |tick: f64, parts: &mut Vec<Observations>, detector: &mut Detector| {
@@ -303,7 +302,9 @@ fn defaults() -> DetectConfig {
 fn floods_on_a_busy_server_are_found_at_every_rate() {
     // 100 handshakes a second, 2 unresolved a second at over-dispersion about 3 (clusters of 1 to 3: 2.3). Ceiling on the delay
     // beyond the grace age, from the issue: within 1 s where large, mean of the runs where small.
-    for (rate, ceiling, runs) in [(2000.0, 1.0, 2), (128.0, 1.0, 4), (35.0, 2.0, 6), (20.0, 4.0, 6), (10.0, 10.0, 6)] {
+    for (rate, ceiling, runs) in
+        [(2000.0, 1.0, 2), (128.0, 1.0, 4), (35.0, 2.0, 6), (20.0, 4.0, 6), (10.0, 10.0, 6)]
+    {
         let mut total = 0.0;
         for seed in 0..runs {
             let mut traffic = Traffic::new(seed);
@@ -361,7 +362,11 @@ fn an_incident_begins_once_ends_once_and_says_why() {
     assert_eq!(incident.severity, Severity::Critical);
     // 30 s of 500/s and 50/s beside; the estimate of distinct sources within 10 % of what 15,000 draws of 131,072 give (14,180).
     assert!((15_000.0..19_000.0).contains(&(incident.attempts as f64)), "{}", incident.attempts);
-    assert!((incident.distinct_sources as f64 / 14_180.0 - 1.0).abs() < 0.15, "{}", incident.distinct_sources);
+    assert!(
+        (incident.distinct_sources as f64 / 14_180.0 - 1.0).abs() < 0.15,
+        "{}",
+        incident.distinct_sources
+    );
     assert!((incident.syn_rate_peak - 550.0).abs() < 120.0, "{}", incident.syn_rate_peak);
     assert_eq!(run.detector.raised().iter().sum::<u64>(), 1);
 }
@@ -420,7 +425,11 @@ fn a_flash_crowd_is_no_flood() {
         });
         let run = traffic.run(&defaults(), &[], 300.0, 1);
         run.no_flood();
-        assert!(run.journal.iter().all(|entry| entry.incident.severity == Severity::Info), "{:#?}", run.brief());
+        assert!(
+            run.journal.iter().all(|entry| entry.incident.severity == Severity::Info),
+            "{:#?}",
+            run.brief()
+        );
     }
 }
 
@@ -457,7 +466,8 @@ fn callers_of_a_dead_server_are_no_flood() {
 #[test]
 fn scans_are_charged_to_the_source() {
     let scanner = v4("203.0.113.7");
-    let fates = [Fate::Refused, Fate::Unanswered { repeats: false }, Fate::Reset, Fate::Abandoned { repeats: true }];
+    let fates =
+        [Fate::Refused, Fate::Unanswered { repeats: false }, Fate::Reset, Fate::Abandoned { repeats: true }];
     for (rate, fate) in [2.0, 50.0, 2000.0, 20_000.0].into_iter().flat_map(|r| fates.map(|f| (r, f))) {
         let mut traffic = Traffic::new(10);
         traffic.peace(server(1), 0.0, 600.0, 5.0, 0.0);
@@ -526,7 +536,8 @@ fn two_victims_are_two_incidents() {
     traffic.flood(server(1), 60.0, 120.0, 3000.0);
     traffic.flood(server(2), 62.0, 120.0, 20.0);
     let run = traffic.run(&defaults(), &[], 120.0, 1);
-    let expected = ["198.51.100.1:443", "198.51.100.2:443"].map(|s| (IncidentKind::SpoofedFlood, s.to_owned()));
+    let expected =
+        ["198.51.100.1:443", "198.51.100.2:443"].map(|s| (IncidentKind::SpoofedFlood, s.to_owned()));
     assert_eq!(run.kinds(), BTreeSet::from(expected), "{:#?}", run.brief());
 }
 
@@ -540,7 +551,11 @@ fn reflection_through_our_servers_is_charged_to_the_victim() {
         traffic.attempt(t, victim, server(host), Fate::Abandoned { repeats: true });
     });
     let run = traffic.run(&defaults(), &[], 60.0, 1);
-    assert!(run.kinds().contains(&(IncidentKind::Reflection, "203.0.113.200".to_owned())), "{:#?}", run.brief());
+    assert!(
+        run.kinds().contains(&(IncidentKind::Reflection, "203.0.113.200".to_owned())),
+        "{:#?}",
+        run.brief()
+    );
     assert!(run.kinds().iter().all(|(kind, _)| *kind != IncidentKind::SpoofedFlood), "{:#?}", run.brief());
 }
 
@@ -550,7 +565,8 @@ fn backscatter_names_the_remote_victim() {
         let mut traffic = Traffic::new(17);
         traffic.peace(server(1), 0.0, 120.0, 20.0, 0.1);
         traffic.arrivals(20.0, 120.0, 3.0, |traffic, t| {
-            let ours = Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, (traffic.unit() * 255.0) as u8)), 1234);
+            let ours =
+                Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, (traffic.unit() * 255.0) as u8)), 1234);
             let flow = Flow { orig: ours, resp: Endpoint::new(v4("203.0.113.80"), 80) };
             let kind = if reset { EventKind::UnsolicitedRst } else { EventKind::UnsolicitedSynAck };
             traffic.say(t, flow, kind);
@@ -648,7 +664,7 @@ fn a_saturated_table_does_not_lower_the_alarm() {
     });
     let run = traffic.run(&defaults(), &[], 90.0, 1);
     run.only(IncidentKind::SpoofedFlood, "198.51.100.1:443");
-    assert!(run.delay(IncidentKind::SpoofedFlood, 60.0) < GRACE + 1.0);
+    assert!(run.delay(IncidentKind::SpoofedFlood, 60.0) <= GRACE + 2.0);
     assert_eq!(run.detector.incidents()[0].severity, Severity::Critical);
 }
 
@@ -765,7 +781,8 @@ fn configured_servers_come_first_and_other_has_the_rest() {
     let views = run.detector.servers(1);
     let names: Vec<&str> = views.iter().map(|view| view.server.as_str()).collect();
     assert_eq!(names, ["idle", "shop", "rack", "192.0.2.7:80", "other"]);
-    let opened = traffic.events.iter().filter(|e| matches!(e.kind, EventKind::Opened { .. }) && e.ts < at(20.0));
+    let opened =
+        traffic.events.iter().filter(|e| matches!(e.kind, EventKind::Opened { .. }) && e.ts < at(20.0));
     assert_eq!(views.iter().map(|view| view.attempts).sum::<u64>(), opened.count() as u64);
     assert_eq!(views[1].endpoint, Some(server(1)));
     assert_eq!(views[1].backlog_limit, Some(511));
@@ -802,4 +819,76 @@ fn a_clock_that_jumps_by_years_costs_nothing() {
     });
     assert_eq!(ended, 1);
     run.detector.evaluate(later.plus(Duration::from_secs(1)), CaptureLoss::default(), &mut |_| {});
+}
+
+/// Bytes of the detector and of one thread with these settings, from the sizes of what they are made of.
+fn bytes(config: &DetectConfig) -> (usize, usize) {
+    use super::heavy::{Entry, WAYS};
+    use super::ledger::{DETECTOR_SKETCHES, Watch};
+    use super::observe::{FOLD_SLOTS, PROBE_SETS, STRAY_SETS, THREAD_SKETCHES, UNKNOWN_SLOTS};
+    use super::probe::{Probe, Stray};
+    use super::scans::Scans;
+    use super::slots::Slots;
+    use super::sources::SourceSketch;
+    let sketches = |n: usize| n * (size_of::<SourceSketch>() + 16);
+    let thread = Slots::bytes(config.max_servers + UNKNOWN_SLOTS)
+        + Slots::bytes(FOLD_SLOTS)
+        + sketches(THREAD_SKETCHES)
+        + PROBE_SETS * WAYS * (size_of::<Entry<Probe>>() + 8)
+        + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8);
+    // A vector that grows by doubling may hold twice what is in it; a map entry takes a key, a number and slack.
+    let keys = config.max_servers + config.max_hosts + config.max_prefixes + 1;
+    let watches = keys.next_power_of_two() * size_of::<Option<Watch>>() + keys * 96;
+    // An incident with ten signals of 150 bytes of text.
+    let incident =
+        size_of::<super::incident::Incident>() + 10 * (size_of::<super::incident::Evidence>() + 150);
+    let incidents = (config.max_incidents + 3 * super::episode::MAX_RUNNING) * incident;
+    let detector = Slots::bytes(super::PENDING_SLOTS)
+        + Slots::bytes(FOLD_SLOTS)
+        + sketches(DETECTOR_SKETCHES)
+        + Scans::bytes()
+        + watches
+        + incidents;
+    (detector, thread)
+}
+
+#[test]
+fn memory_is_bounded_by_configuration() {
+    let (detector, thread) = bytes(&defaults());
+    println!("detector {detector} bytes, each packet thread {thread} bytes");
+    assert!(detector + 4 * thread <= 64 << 20, "detector {detector}, thread {thread}");
+}
+
+#[test]
+fn a_hundred_thousand_random_servers_find_no_more_room_than_there_is() {
+    // The full ten million is the same loop, a hundred times: nothing here grows after the caps are reached.
+    let config = DetectConfig { max_servers: 256, max_hosts: 256, max_prefixes: 128, ..defaults() };
+    let mut traffic = Traffic::new(30);
+    let (mut observations, mut detector) =
+        (Observations::new(&config, &[], 7), Detector::new(&config, &[], 7));
+    let mut attempts = 0_u64;
+    for bin in 0..40 {
+        for _ in 0..2500 {
+            let resp = Endpoint::new(
+                IpAddr::V4(Ipv4Addr::from_bits((traffic.unit() * f64::from(u32::MAX)) as u32)),
+                (traffic.unit() * 65_535.0) as u16,
+            );
+            let orig = Endpoint::new(IpAddr::V4(Ipv4Addr::from_bits((traffic.unit() * 4e9) as u32)), 1);
+            let fate = if traffic.unit() < 0.5 { Fate::Reset } else { Fate::Unanswered { repeats: false } };
+            traffic.attempt(f64::from(bin) / 2.0, orig, resp, fate);
+            attempts += 1;
+        }
+        for event in traffic.events.drain(..) {
+            observations.on_event(&event);
+        }
+        detector.absorb(&mut observations);
+        detector.evaluate(at(f64::from(bin + 1) / 2.0), CaptureLoss::default(), &mut |_| {});
+    }
+    let servers = detector.court.ledger.server_count();
+    let watches = detector.court.ledger.iter().count();
+    assert!(servers <= 256 && watches <= 256 + 256 + 128 + 1, "{servers} of {watches}");
+    assert!(detector.folded().1 > 0);
+    let views = detector.servers(10);
+    assert_eq!(views.iter().map(|view| view.attempts).sum::<u64>(), attempts);
+    assert!(detector.incidents().len() <= 256 + 512);
 }

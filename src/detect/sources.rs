@@ -253,7 +253,11 @@ mod tests {
             (Distinct::<256>::default(), Distinct::default(), Distinct::default());
         for i in 0..3000 {
             let hash = hash_of(7, i);
-            if i % 3 == 0 { left.insert(hash) } else { right.insert(hash) }
+            if i % 3 == 0 {
+                left.insert(hash)
+            } else {
+                right.insert(hash)
+            }
             both.insert(hash);
         }
         left.union(&right);

@@ -135,12 +135,12 @@ impl Mean {
     }
 }
 
-/// Over-dispersion at one time scale: the variance of sums over `len` bins, divided by their mean.
+/// Spread at one time scale: the variance of sums over `len` bins.
 #[derive(Debug, Clone, Copy, Default)]
 struct Scale {
     sum: f64,
     filled: u32,
-    ratio: Mean,
+    variance: Mean,
 }
 
 impl Scale {
@@ -148,16 +148,16 @@ impl Scale {
         self.sum += x;
         self.filled += 1;
         if self.filled == len {
-            let expected = (mean * f64::from(len)).max(0.05);
-            self.ratio.learn((self.sum - expected).powi(2) / expected, 1);
+            self.variance.learn((self.sum - mean * f64::from(len)).powi(2), 1);
             (self.sum, self.filled) = (0.0, 0);
         }
     }
 
-    /// What was seen, drawn towards `PRIOR_PHI` while little was.
-    fn estimate(&self, prior_weight: f64) -> f64 {
-        let n = self.ratio.bins();
-        (self.ratio.value() * n + PRIOR_PHI * prior_weight) / (n + prior_weight)
+    /// Variance over mean as seen, drawn towards an assumption while little was.
+    fn phi(&self, mean: f64, len: u32, assumed: f64, weight: f64) -> f64 {
+        let n = self.variance.bins();
+        let seen = self.variance.value() / (mean * f64::from(len)).max(LEAST_MEAN);
+        (seen * n + assumed * weight) / (n + weight)
     }
 }
 
@@ -167,7 +167,7 @@ const PRIOR_PHI: f64 = 3.0;
 const PRIOR_MEAN: f64 = 0.25;
 /// Share of completed handshakes that an unknown server may leave unresolved beside: a fifth, as on the open Internet.
 const PRIOR_SHARE: f64 = 0.2;
-/// Weight of the assumed mean, in bins: after 20 s what was seen counts as much.
+/// Weight of the assumed mean, in bins, at the start: after 13 s what was seen counts as much, after a minute five times.
 const PRIOR_WEIGHT: f64 = 40.0;
 /// Least mean a bin, one in twenty seconds: below it a single event would look like a flood.
 const LEAST_MEAN: f64 = 0.025;
@@ -183,13 +183,17 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// Takes a bin of peace in. `expected` is [`Self::mean`] before it.
-    pub(super) fn learn(&mut self, x: f64, expected: f64) {
-        self.short.learn(x, expected, 1);
-        for (scale, len) in self.long.iter_mut().zip(LONG) {
-            scale.learn(x, expected, len);
+    /// Takes a bin of peace in.
+    pub(super) fn learn(&mut self, x: f64) {
+        // Spread is around what was seen, never around the assumption.
+        let seen = self.mean.value();
+        if self.mean.bins() > 0.0 {
+            self.short.learn(x, seen, 1);
         }
         self.mean.learn(x, 1);
+        for (scale, len) in self.long.iter_mut().zip(LONG) {
+            scale.learn(x, self.mean.value(), len);
+        }
     }
 
     /// Takes `n` empty bins in; the spread is not learned from silence.
@@ -202,20 +206,44 @@ impl Baseline {
 
     /// Mean a bin, where `completed` handshakes a bin are usual beside it.
     pub(super) fn mean(&self, completed: f64) -> f64 {
-        let prior = PRIOR_MEAN + PRIOR_SHARE * completed;
-        let n = self.mean.bins().min(HALF_LIFE * 3.0);
-        ((self.mean.value() * n + prior * PRIOR_WEIGHT) / (n + PRIOR_WEIGHT)).max(LEAST_MEAN)
+        self.blend(self.assumed(completed)).max(LEAST_MEAN)
     }
 
     /// Variance over mean, at least 1: the largest of the three scales.
     pub(super) fn phi(&self) -> f64 {
-        let long = self.long.iter().map(|scale| scale.estimate(6.0)).fold(0.0, f64::max);
-        self.short.estimate(PRIOR_WEIGHT).max(long).max(1.0)
+        let mean = self.mean.value();
+        let short = self.short.phi(mean, 1, PRIOR_PHI, PRIOR_WEIGHT);
+        // Long blocks come slowly: until twenty were seen, the short scale has the larger word.
+        let long = self.long.iter().zip(LONG).map(|(scale, len)| scale.phi(mean, len, short, 20.0));
+        long.fold(short, f64::max).max(1.0)
     }
 
-    /// Bins it has seen.
-    pub(super) fn bins(&self) -> f64 {
-        self.mean.bins()
+    /// Mean a bin without the allowance for single events: what a queue holds is judged by it.
+    pub(super) fn steady(&self, completed: f64) -> f64 {
+        self.blend(PRIOR_SHARE * completed)
+    }
+
+    /// What was seen, drawn towards an assumption whose own weight fades as more is seen.
+    fn blend(&self, prior: f64) -> f64 {
+        let n = self.mean.bins();
+        let weight = PRIOR_WEIGHT * PRIOR_WEIGHT / (PRIOR_WEIGHT + n);
+        (self.mean.value() * n + prior * weight) / (n + weight)
+    }
+
+    /// The sum below which a bin still counts as peace: half the threshold, a quarter while little is known, so that a flood
+    /// that comes with the key does not become its baseline.
+    pub(super) fn freeze(&self, threshold: f64) -> f64 {
+        threshold * if self.is_new() { 0.25 } else { 0.5 }
+    }
+
+    /// Less than two minutes of peace seen.
+    pub(super) fn is_new(&self) -> bool {
+        self.mean.bins() < 240.0
+    }
+
+    /// Mean a bin of a key that nothing is known of but its completions.
+    pub(super) fn assumed(&self, completed: f64) -> f64 {
+        PRIOR_MEAN + PRIOR_SHARE * completed
     }
 }
 

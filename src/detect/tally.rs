@@ -41,6 +41,8 @@ pub(super) enum Count {
     AnswerRepeated,
     /// SYN-ACKs at least half a second after the attempt, though the originator had acknowledged.
     AnswerAfterAck,
+    /// Tracked attempts whose source went into the sketch: not weighted.
+    Sketched,
     /// Overdue by an allow-listed source: counted here and nowhere else.
     Allowed,
 }

@@ -111,7 +111,10 @@ pub(super) fn evidence(
             "copies",
             features.copies,
             0.0,
-            format!("{:.0} copies of SYNs beyond the fourth, within seconds: no stack does that", features.copies),
+            format!(
+                "{:.0} copies of SYNs beyond the fourth, within seconds: no stack does that",
+                features.copies
+            ),
         ));
     }
     if features.answer_after_ack > 0.0 {
@@ -138,7 +141,8 @@ pub(super) fn evidence(
             "visibility",
             0.0,
             0.9,
-            "handshakes complete without a SYN-ACK in sight: only the originators' direction is seen".to_owned(),
+            "handshakes complete without a SYN-ACK in sight: only the originators' direction is seen"
+                .to_owned(),
         ));
     }
     if let Some(addr) = watch.key.addr().filter(|addr| !config.home.is_empty() && !is_home(config, *addr)) {
@@ -160,7 +164,11 @@ pub(super) fn evidence(
             "allowed",
             watch.allowed as f64,
             0.0,
-            format!("{} unresolved attempts of allow-listed sources are not judged ({})", watch.allowed, reasons.join("; ")),
+            format!(
+                "{} unresolved attempts of allow-listed sources are not judged ({})",
+                watch.allowed,
+                reasons.join("; ")
+            ),
         ));
     }
     if let Some(allowance) = watch.settings.allowance.and_then(|at| config.allow.get(at)) {
@@ -266,9 +274,10 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
         kind: finding.kind,
         scope: Scope::Host,
         server: finding.addr.to_string(),
-        severity: match finding.kind {
-            IncidentKind::DirectFlood => Severity::Critical,
-            _ => Severity::Warning,
+        severity: if finding.kind == IncidentKind::DirectFlood {
+            Severity::Critical
+        } else {
+            Severity::Warning
         },
         onset: now.minus(super::statistic::BIN).minus(config.initial_grace),
         detected_at: now,

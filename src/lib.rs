@@ -9,6 +9,7 @@
 //! binary know all five. Time comes in with the packet: live capture and replay are one loop, and the same trace gives the
 //! same output, always.
 
+pub mod histogram;
 pub mod time;
 
 pub mod config;
@@ -20,3 +21,5 @@ pub mod report;
 pub mod track;
 
 pub mod pipeline;
+
+pub mod synth;

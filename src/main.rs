@@ -1,3 +1,9 @@
 //! The binary: parses the command line, runs, chooses the exit status; nothing else.
 
-fn main() {}
+mod app;
+mod cli;
+mod shutdown;
+
+fn main() -> std::process::ExitCode {
+    app::main()
+}

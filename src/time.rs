@@ -30,6 +30,12 @@ impl Timestamp {
         self.0
     }
 
+    /// This point rounded down to a microsecond.
+    #[must_use]
+    pub const fn to_micros(self) -> Self {
+        Self(self.0.div_euclid(1000).saturating_mul(1000))
+    }
+
     /// Seconds since the epoch, for people and for Prometheus.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9

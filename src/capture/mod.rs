@@ -2,6 +2,14 @@
 //!
 //! The only stage that may touch libpcap, and (in `live`) a clock. It does not look into a frame.
 
+pub mod filter;
+pub mod interfaces;
+pub mod link;
+pub mod live;
+pub mod memory;
+pub mod replay;
+pub mod stop;
+
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -72,8 +80,29 @@ pub trait FrameSource {
     /// Brings the shared counters up to date; called now and then from the packet thread.
     fn publish(&mut self);
 
+    /// Whether frames wait while the pipeline works (they are lost when it is late); a file's do not.
+    fn is_live(&self) -> bool {
+        false
+    }
+
     /// The counters this source publishes to, one per interface or file.
     fn counters(&self) -> Vec<Arc<InterfaceCounters>>;
+}
+
+/// A borrowed source is a source: the caller keeps it to ask afterwards what it was.
+impl<S: FrameSource + ?Sized> FrameSource for &mut S {
+    #[inline]
+    fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
+        (**self).next_event()
+    }
+
+    fn publish(&mut self) {
+        (**self).publish();
+    }
+
+    fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
+        (**self).counters()
+    }
 }
 
 /// Counters of one interface or file, shared with whoever reports them. All monotone.
@@ -146,6 +175,9 @@ pub enum CaptureError {
         /// The name asked for.
         name: String,
     },
+    /// No interface was named and none has a default route.
+    #[error("no default route to choose an interface by: name one with -i; 'halfopen interfaces' lists them")]
+    NoDefaultRoute,
     /// The right to capture is missing.
     #[error(
         "interface '{name}': no permission to capture; run as root, or give the binary the right once: sudo setcap cap_net_raw+ep {binary}"

@@ -1,10 +1,20 @@
 //! Configuration: one section a stage, each with its defaults and their reasons.
 //!
-//! No stage sees another's section.
+//! No stage sees another's section. Text becomes these types in [`parse`](Config::parse) or is refused with every problem
+//! it has; nothing downstream checks a value again.
+
+mod parse;
+mod reader;
+mod value;
+mod web;
+
+pub use reader::{Problem, Problems};
+pub use web::{ListenAddress, TelemetryPath};
 
 pub mod detect;
 
-use self::detect::DetectConfig;
+pub use detect::DetectConfig;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -19,8 +29,35 @@ pub struct Config {
     pub detect: DetectConfig,
     /// Stage 5.
     pub web: WebConfig,
+    /// The log.
+    pub log: LogConfig,
     /// What to protect.
     pub servers: Vec<ServerConfig>,
+}
+
+/// Where the configuration is when nothing names it.
+pub const DEFAULT_FILE: &str = "/etc/halfopen/halfopen.toml";
+
+impl Config {
+    /// Text to configuration. `file` is what the problems call it.
+    ///
+    /// # Errors
+    /// Every problem the text has, each with its line.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        parse::parse(file, text)
+    }
+
+    /// Reads and parses a file.
+    ///
+    /// # Errors
+    /// That it cannot be read, or every problem it has.
+    pub fn load(file: &std::path::Path) -> Result<Self, Problems> {
+        let name = file.display().to_string();
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(&name, &text),
+            Err(error) => Err(Problems::unreadable(name, &error)),
+        }
+    }
 }
 
 /// Stage 1: how to capture.
@@ -75,9 +112,9 @@ impl Default for TableConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebConfig {
     /// Addresses to listen on. Default 127.0.0.1:10793.
-    pub listen: Vec<String>,
+    pub listen: Vec<ListenAddress>,
     /// Path of the metrics. Default /metrics.
-    pub telemetry_path: String,
+    pub telemetry_path: TelemetryPath,
     /// Servers beyond the configured ones that have series of their own. Default 50.
     pub top_servers: usize,
 }
@@ -85,12 +122,76 @@ pub struct WebConfig {
 impl Default for WebConfig {
     fn default() -> Self {
         Self {
-            listen: vec!["127.0.0.1:10793".to_owned()],
-            telemetry_path: "/metrics".to_owned(),
+            listen: vec![ListenAddress::default()],
+            telemetry_path: TelemetryPath::default(),
             top_servers: 50,
         }
     }
 }
+
+/// The log, on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogConfig {
+    /// What is said. Default info: starts, stops, incidents; nothing per packet at any level.
+    pub level: LogLevel,
+    /// How it is said. Default logfmt.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// What stopped working.
+    Error,
+    /// And what may need a hand.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And how it was decided.
+    Debug,
+}
+
+impl LogLevel {
+    /// Every level, quietest first.
+    pub const ALL: [Self; 4] = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+
+    /// Its name in the configuration and on the command line.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `key=value` pairs, as Prometheus and its exporters log.
+    #[default]
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Every form.
+    pub const ALL: [Self; 2] = [Self::Logfmt, Self::Json];
+
+    /// Its name in the configuration and on the command line.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::Logfmt => "logfmt",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The hosts whose SYN queue is modelled by name; anything else is a lifetime in seconds.
+pub const PROFILES: [&str; 5] = ["linux", "linux-nocookies", "freebsd", "windows", "conntrack"];
 
 /// A protected server, or a prefix of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,6 +206,25 @@ pub struct ServerConfig {
     pub port: Option<u16>,
     /// Size of its SYN queue; none: learned.
     pub backlog: Option<u64>,
-    /// How its host keeps entries; none: inferred.
+    /// How its host keeps entries: one of [`PROFILES`], or a lifetime in seconds as a decimal number (`"45"`, `"1.5"`);
+    /// none: inferred.
     pub profile: Option<String>,
+}
+
+impl ServerConfig {
+    /// Whether an address and port belong to this entry.
+    pub fn covers(&self, addr: IpAddr, port: u16) -> bool {
+        let within = match (self.address, addr) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32u32.saturating_sub(u32::from(self.prefix_len));
+                shift >= 32 || (own.to_bits() ^ other.to_bits()) >> shift == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128u32.saturating_sub(u32::from(self.prefix_len));
+                shift >= 128 || (own.to_bits() ^ other.to_bits()) >> shift == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        };
+        within && self.port.is_none_or(|own| own == port)
+    }
 }

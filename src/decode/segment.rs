@@ -153,3 +153,84 @@ pub struct Segment {
     /// Length of the TCP options in bytes, 0 to 40. Zero on a SYN marks a tool, not a stack.
     pub options_len: u8,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SegmentKind::{Ack, Fin, Odd, Rst, Syn, SynAck};
+
+    /// The control bits from the least significant up, as RFC 9293 figure 1 has them from right to left.
+    const BITS: &str = "FSRPAUEC";
+
+    /// By hand, from the contract's sentence: what each set of the four flags that matter is.
+    const KINDS: [(&str, SegmentKind); 16] = [
+        ("", Odd),
+        ("F", Fin),
+        ("S", Syn),
+        ("FS", Odd),
+        ("R", Rst),
+        ("FR", Rst),
+        ("SR", Odd),
+        ("FSR", Odd),
+        ("A", Ack),
+        ("FA", Fin),
+        ("SA", SynAck),
+        ("FSA", Odd),
+        ("RA", Rst),
+        ("FRA", Rst),
+        ("SRA", Odd),
+        ("FSRA", Odd),
+    ];
+
+    #[test]
+    fn every_flag_byte_has_the_kind_of_the_table() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (letters, kind) in KINDS {
+            for others in [
+                "", "P", "U", "E", "C", "PU", "PE", "PC", "UE", "UC", "EC", "PUE", "PUC", "PEC", "UEC",
+                "PUEC",
+            ] {
+                let byte = format!("{letters}{others}")
+                    .chars()
+                    .map(|letter| 2u32.pow(u32::try_from(BITS.find(letter).unwrap()).unwrap()))
+                    .sum::<u32>();
+                let byte = u8::try_from(byte).unwrap();
+                assert_eq!(SegmentKind::of(TcpFlags(byte)), kind, "{letters}{others} = {byte:#04x}");
+                seen.insert(byte);
+            }
+        }
+        assert_eq!(seen.len(), 256, "the table names every byte once");
+    }
+
+    #[test]
+    fn flag_constants_are_where_the_rfc_has_them() {
+        let flags = [
+            (TcpFlags::FIN, 'F'),
+            (TcpFlags::SYN, 'S'),
+            (TcpFlags::RST, 'R'),
+            (TcpFlags::PSH, 'P'),
+            (TcpFlags::ACK, 'A'),
+            (TcpFlags::URG, 'U'),
+            (TcpFlags::ECE, 'E'),
+            (TcpFlags::CWR, 'C'),
+        ];
+        for (mask, letter) in flags {
+            assert_eq!(mask.trailing_zeros(), u32::try_from(BITS.find(letter).unwrap()).unwrap());
+            assert_eq!(mask.count_ones(), 1);
+        }
+        assert!(TcpFlags(0x12).has(TcpFlags::SYN | TcpFlags::ACK));
+        assert!(!TcpFlags(0x02).has(TcpFlags::SYN | TcpFlags::ACK));
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        assert_eq!(SeqNumber(u32::MAX).plus(1), SeqNumber(0));
+        assert_eq!(SeqNumber(1).distance_from(SeqNumber(u32::MAX)), 2);
+    }
+
+    #[test]
+    fn labels_are_the_contract_s() {
+        let labels: Vec<_> = SegmentKind::ALL.iter().map(|kind| kind.as_label()).collect();
+        assert_eq!(labels, ["syn", "syn_ack", "ack", "fin", "rst", "odd"]);
+    }
+}

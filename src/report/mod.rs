@@ -2,4 +2,10 @@
 //!
 //! Never decides anything. Reads snapshots; never sees a packet, a segment or the table.
 
+pub mod http;
+pub mod logs;
+pub mod metrics;
+mod page;
 pub mod snapshot;
+pub mod summary;
+mod text;

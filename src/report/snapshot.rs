@@ -2,31 +2,11 @@
 //!
 //! No logic beyond sums.
 
+pub use crate::histogram::{Histogram, LATENCY_BOUNDS};
+
 use crate::detect::incident::{Incident, ServerView};
 use crate::time::Timestamp;
 use serde::Serialize;
-
-/// Upper bounds of the latency histograms, seconds. From one switch hop to the last SYN retransmission a client makes.
-pub const LATENCY_BOUNDS: [f64; 17] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
-    63.0,
-];
-
-/// A histogram over [`LATENCY_BOUNDS`].
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Histogram {
-    /// Observations in each bucket (not cumulative); the last is beyond every bound.
-    pub buckets: [u64; LATENCY_BOUNDS.len() + 1],
-    /// Sum of all observations, seconds.
-    pub sum: f64,
-}
-
-impl Histogram {
-    /// Observations in all.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-}
 
 /// One interface or file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

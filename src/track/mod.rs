@@ -1,6 +1,23 @@
 //! Stage 3 of 5, track: segments to handshake events, through a table of the embryonic connections.
 //!
 //! No bytes, no I/O, no clock, no metrics: it returns what happened.
+//!
+//! A segment goes `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
+//! `lane` (what is due) -> `table` -> `event`.
 
+pub mod counts;
 pub mod event;
 pub mod flow;
+pub mod table;
+pub mod tracker;
+
+mod expiry;
+mod grace;
+pub(crate) mod handshake;
+mod lane;
+mod queue;
+mod remembered;
+mod shares;
+mod stray;
+mod visibility;
+mod waiting;

@@ -1,0 +1,31 @@
+# The sensor alone: about the size of Debian's slim image. Needs the right to capture and the host's network:
+#   docker run --rm --network host --cap-drop ALL --cap-add NET_RAW halfopen run -i eth0
+
+FROM rust:1-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libcap2-bin libpcap-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked \
+    && strip --strip-debug target/release/halfopen \
+    && setcap cap_net_raw+ep target/release/halfopen
+
+FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="halfopen" \
+      org.opencontainers.image.description="SYN flood detector and embryonic-connection monitor" \
+      org.opencontainers.image.licenses="Apache-2.0 OR MIT"
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libpcap0.8 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10793 --no-create-home --shell /usr/sbin/nologin halfopen
+# The capability is an attribute of the file and is copied with it. Where a container has all capabilities dropped, the kernel
+# refuses to start such a file ("operation not permitted"): add NET_RAW, as above.
+COPY --from=build /build/target/release/halfopen /usr/local/bin/halfopen
+USER halfopen
+EXPOSE 10793
+# No tool to fetch with is installed; bash can open the connection itself.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/10793 && printf 'GET /-/healthy HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -t 3 line <&3 && [[ $line == *' 200 '* ]]"]
+ENTRYPOINT ["halfopen"]
+CMD ["run"]

@@ -1,0 +1,48 @@
+# Everything from a checkout with one command each; `make` lists them.
+
+CARGO ?= cargo
+# Flags for the sensor, for example: make run ARGS='-i eth0'
+ARGS ?=
+# Arguments for cargo test, for example: make test TESTS='--test live'
+TESTS ?=
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test bench lint fmt ci image clean
+
+help: ## lists these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## installs what building needs and is missing
+	@scripts/setup.sh
+
+build: setup ## builds the optimised binary
+	$(CARGO) build --release --locked
+
+run: build ## builds, and starts the sensor on the interface of the default route (ARGS='...' are its flags)
+	@scripts/run.sh $(ARGS)
+
+test: ## installs what the tests need, and runs them all; those that need root say when they are skipped
+	@scripts/setup.sh --tests
+	$(CARGO) test --locked $(TESTS)
+
+bench: ## measures throughput and memory, as Markdown tables
+	@scripts/setup.sh --tests
+	$(CARGO) bench --locked --bench throughput
+
+lint: ## what the continuous integration objects to
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+fmt: ## formats the code
+	$(CARGO) fmt
+
+ci: ## what the continuous integration runs
+	CI=true .ci/run
+
+image: ## builds the container image
+	docker build -t halfopen .
+
+clean: ## deletes what was built
+	$(CARGO) clean

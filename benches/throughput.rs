@@ -1,0 +1,311 @@
+//! How fast the whole pipeline is, beside bare libpcap and tcpdump on the same files; how much memory an entry takes; whether
+//! a frame costs more when millions of entries are open. Prints Markdown tables: `cargo bench --bench throughput`.
+//!
+//! Every figure is a ratio or a median of alternating repeats within one run, so that a busy machine changes all of them alike.
+//! `-- --small` does it all with a fiftieth of the frames, to see that it works.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement: speaks, and stops at once"
+)]
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
+use halfopen::capture::{CaptureError, Frame, FrameSource, InterfaceCounters, LinkType, SourceEvent};
+use halfopen::config::Config;
+use halfopen::pipeline::Sensor;
+use halfopen::report::snapshot::SnapshotSource;
+use halfopen::synth::kinds::{Answers, Flood, Handshakes};
+use halfopen::synth::pcapfile::PcapWriter;
+use halfopen::synth::scenario::Traffic;
+use halfopen::synth::source::SynthSource;
+use halfopen::synth::{Scenario, Stream};
+use halfopen::time::Timestamp;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Repeats of everything timed; odd, so that the median is one of them.
+const REPEATS: usize = 5;
+
+/// Table size for the runs in which every SYN of the flood must be tracked.
+const ROOM: usize = 6_000_000;
+
+/// Set in the environment of the process that measures memory: the number of open entries.
+const CHILD: &str = "HALFOPEN_BENCH_OPEN";
+
+/// Forged SYNs a second: five million within the 63 s for which an attempt stays open.
+const FLOOD_RATE: f64 = 100_000.0;
+
+fn main() {
+    if let Ok(open) = std::env::var(CHILD) {
+        return measure_memory(open.parse().expect("a number"));
+    }
+    let small = std::env::args().any(|argument| argument == "--small");
+    let scale = if small { 50 } else { 1 };
+    let open = 5_000_000 / scale;
+    println!("{}\n", machine());
+    throughput(open, 45 / scale.min(15));
+    memory(open);
+    crowding(open, 10_000);
+}
+
+fn throughput(syns: u64, seconds: u64) {
+    println!("| trace | frames | reader | median ns a frame | frames a second | times bare libpcap |");
+    println!("| --- | ---: | --- | ---: | ---: | ---: |");
+    let directory = Directory::make();
+    let flood = directory.0.join("flood.pcap");
+    let mix = directory.0.join("mix.pcap");
+    write(flood_of(syns, Answers::Drop).stream(), &flood);
+    write(mix_of(seconds).stream(), &mix);
+    for (name, path) in [("random SYN flood", &flood), ("handshakes and flood", &mix)] {
+        compare(name, path);
+    }
+    println!();
+}
+
+/// One way to read a whole file.
+type Reader<'a> = Box<dyn FnMut() + 'a>;
+
+/// Every reader over one file, taking turns.
+fn compare(name: &str, path: &Path) {
+    let frames = bare(path);
+    let roomy = || {
+        let mut config = Config::default();
+        config.table.entries = ROOM;
+        config
+    };
+    let syn_filter = "tcp[13]&2!=0";
+    let mut readers: [(&str, Reader<'_>); 5] = [
+        ("bare libpcap loop", Box::new(|| assert_eq!(bare(path), frames))),
+        ("halfopen, as configured by default", Box::new(|| replay(path, &Config::default()))),
+        ("halfopen, room for 6,000,000 entries", Box::new(|| replay(path, &roomy()))),
+        ("tcpdump -w /dev/null", Box::new(|| tcpdump(path, &[]))),
+        ("tcpdump -w /dev/null 'tcp[13]&2!=0'", Box::new(|| tcpdump(path, &[syn_filter]))),
+    ];
+    let mut times = vec![Vec::with_capacity(REPEATS); readers.len()];
+    for _ in 0..REPEATS {
+        for ((_, read), times) in readers.iter_mut().zip(&mut times) {
+            times.push(timed(read));
+        }
+    }
+    let medians: Vec<f64> = times.into_iter().map(median).collect();
+    for ((reader, _), seconds) in readers.iter().zip(&medians) {
+        let each = seconds / frames as f64;
+        let ratio = seconds / medians[0];
+        println!("| {name} | {frames} | {reader} | {:.0} | {:.0} | {ratio:.2} |", each * 1e9, 1.0 / each);
+    }
+}
+
+fn bare(path: &Path) -> u64 {
+    let mut capture = pcap::Capture::from_file(path).expect("the file just written");
+    let (mut frames, mut bytes) = (0, 0);
+    while let Ok(packet) = capture.next_packet() {
+        frames += 1;
+        bytes += u64::from(packet.header.caplen);
+    }
+    std::hint::black_box(bytes);
+    frames
+}
+
+fn replay(path: &Path, config: &Config) {
+    let sensor = Sensor::new(config, Box::new(|_| {}));
+    sensor.run_source(FileSource::open(path)).expect("the file just written");
+    std::hint::black_box(sensor.snapshot());
+}
+
+fn tcpdump(path: &Path, filter: &[&str]) {
+    let mut command = Command::new("tcpdump");
+    command.args(["-n", "-w", "/dev/null", "-r"]).arg(path).args(filter);
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "tcpdump: 'scripts/setup.sh --tests' installs it");
+}
+
+/// Resident memory of another process, before and after so many entries are open in it.
+fn memory(open: u64) {
+    let program = std::env::current_exe().expect("a path");
+    let output = Command::new(program).env(CHILD, open.to_string()).output().expect("this program, again");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    println!("| open entries | resident before, MiB | after, MiB | bytes an entry |");
+    println!("| ---: | ---: | ---: | ---: |");
+    println!("{}\n", String::from_utf8_lossy(&output.stdout).trim());
+}
+
+fn measure_memory(open: u64) {
+    let mut config = Config::default();
+    config.table.entries = ROOM;
+    let before = resident();
+    let sensor = Sensor::new(&config, Box::new(|_| {}));
+    sensor.run_source(SynthSource::new(flood_of(open, Answers::Drop).stream())).expect("no errors in memory");
+    let after = resident();
+    let counts = sensor.snapshot().handshakes;
+    let held = counts.open_syn_sent + counts.open_syn_received;
+    let each = match held {
+        0 => "none held".to_owned(),
+        held => format!("{:.1}", (after - before) / held as f64),
+    };
+    println!("| {held} | {:.1} | {:.1} | {each} |", before / f64::from(1 << 20), after / f64::from(1 << 20));
+}
+
+/// Resident set of this process, bytes (proc(5), `VmRSS`).
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident set");
+    let kib = line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok()).expect("a number");
+    kib * 1024.0
+}
+
+/// What one and the same frames cost with many entries open, and with few.
+fn crowding(many: u64, few: u64) {
+    let handshakes = Handshakes {
+        rate: 40_000.0,
+        start: Duration::from_secs(51),
+        up: 0,
+        down: 0,
+        rtt_min: Duration::from_millis(1),
+        rtt_mean: Duration::from_millis(1),
+        idle: Duration::from_millis(1),
+        clients: "203.0.113.0/24".to_owned().try_into().expect("a prefix"),
+        ..Handshakes::default()
+    };
+    let scenario = Scenario::new(3, Duration::from_secs(55)).with(Traffic::Handshakes(handshakes));
+    let mut frames = Vec::new();
+    scenario.stream().for_each(|at, frame| frames.push((at, frame.to_vec())));
+    let frames = Arc::new(frames);
+
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..REPEATS {
+        for (open, times) in [many, few].into_iter().zip(&mut times) {
+            let mut config = Config::default();
+            config.table.entries = ROOM;
+            let sensor = Sensor::new(&config, Box::new(|_| {}));
+            sensor.run_source(SynthSource::new(flood_of(open, Answers::Drop).stream())).expect("no errors");
+            let source = MemorySource::new(Arc::clone(&frames));
+            times.push(timed(|| sensor.run_source(source).expect("no errors in memory")));
+        }
+    }
+    let [many_time, few_time] = times.map(|times| median(times) / frames.len() as f64 * 1e9);
+    println!("| open entries | ns a frame, whole pipeline, frames from memory |");
+    println!("| ---: | ---: |");
+    println!("| {few} | {few_time:.0} |");
+    println!("| {many} | {many_time:.0} ({:.2} times) |", many_time / few_time);
+}
+
+fn timed(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn flood_of(count: u64, answers: Answers) -> Scenario {
+    let flood = Flood { rate: FLOOD_RATE, count, answers, ..Flood::default() };
+    Scenario::new(1, Duration::from_secs(3_600)).with(Traffic::Flood(flood))
+}
+
+fn mix_of(seconds: u64) -> Scenario {
+    let handshakes = Handshakes { rate: 2_000.0, ..Handshakes::default() };
+    let flood = Flood { rate: 20_000.0, dispersion: 1.0, answers: Answers::Cookie, ..Flood::default() };
+    Scenario::new(2, Duration::from_secs(seconds))
+        .with(Traffic::Handshakes(handshakes))
+        .with(Traffic::Flood(flood))
+}
+
+fn write(stream: Stream, path: &Path) {
+    let mut writer = PcapWriter::create(path).expect("room for a file");
+    stream.for_each(|at, frame| writer.write(at, frame).expect("room on the disk"));
+    writer.finish().expect("room on the disk");
+}
+
+/// Processor and kernel, without which no figure means anything.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{}, {cores} cores, Linux {}", model.trim_start_matches([':', ' ', '\t']), kernel.trim())
+}
+
+/// Both traces; deleted when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn make() -> Self {
+        let path = std::env::temp_dir().join(format!("halfopen-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a writable directory for temporary files");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A file, frame by frame.
+struct FileSource {
+    capture: pcap::Capture<pcap::Offline>,
+    counters: Arc<InterfaceCounters>,
+}
+
+impl FileSource {
+    fn open(path: &Path) -> Self {
+        let capture = pcap::Capture::from_file_with_precision(path, pcap::Precision::Nano);
+        let counters = InterfaceCounters::new(path.display().to_string());
+        Self { capture: capture.expect("the file just written"), counters }
+    }
+}
+
+impl FrameSource for FileSource {
+    fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
+        let Ok(packet) = self.capture.next_packet() else { return Ok(SourceEvent::End) };
+        let at = packet.header.ts;
+        Ok(SourceEvent::Frame(Frame {
+            ts: Timestamp::from_parts(at.tv_sec, at.tv_usec), // nanoseconds, by the precision asked for
+            link: LinkType::ETHERNET,
+            orig_len: packet.header.len,
+            data: packet.data,
+        }))
+    }
+
+    fn publish(&mut self) {}
+
+    fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
+        vec![Arc::clone(&self.counters)]
+    }
+}
+
+/// Frames made beforehand.
+struct MemorySource {
+    frames: Arc<Vec<(Timestamp, Vec<u8>)>>,
+    next: usize,
+    counters: Arc<InterfaceCounters>,
+}
+
+impl MemorySource {
+    fn new(frames: Arc<Vec<(Timestamp, Vec<u8>)>>) -> Self {
+        Self { frames, next: 0, counters: InterfaceCounters::new("memory") }
+    }
+}
+
+impl FrameSource for MemorySource {
+    fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
+        let Some((ts, data)) = self.frames.get(self.next) else { return Ok(SourceEvent::End) };
+        self.next += 1;
+        let orig_len = data.len() as u32;
+        Ok(SourceEvent::Frame(Frame { ts: *ts, link: LinkType::ETHERNET, orig_len, data }))
+    }
+
+    fn publish(&mut self) {}
+
+    fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
+        vec![Arc::clone(&self.counters)]
+    }
+}

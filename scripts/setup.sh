@@ -1,0 +1,147 @@
+#!/bin/sh
+# Installs what building halfopen needs and is missing: a C compiler and libpcap's headers.
+# With --tests also what the tests hold it against: tcpdump, tshark, Prometheus, iproute2.
+# Says what it installs before it does; does nothing where nothing is missing. The one thing assumed is a Rust toolchain.
+# Where the right to install is wanting it says what to run instead; tests whose tool is missing then say that they are skipped.
+set -eu
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+tests=false
+for argument in "$@"; do
+    case $argument in
+        --tests) tests=true ;;
+        -h | --help)
+            sed -n '2,5s/^# //p' "$0"
+            exit 0
+            ;;
+        *) die "unknown argument '$argument'; the only one is --tests" ;;
+    esac
+done
+
+# The administration directories are not on every user's path.
+PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin"
+
+command -v cargo >/dev/null || die "cargo is not installed; install a Rust toolchain from https://rustup.rs, then run this again"
+
+manager=none
+for candidate in apt-get dnf apk brew; do
+    if command -v "$candidate" >/dev/null; then
+        manager=$candidate
+        break
+    fi
+done
+
+# package WHAT: its packages in this system's package manager; nothing where there are none.
+package() {
+    case $manager:$1 in
+        none:*) ;;
+        apt-get:cc) echo gcc libc6-dev ;;
+        dnf:cc) echo gcc glibc-devel ;;
+        apk:cc) echo gcc musl-dev ;;
+        dnf:pcap) echo libpcap-devel ;;
+        brew:pcap) echo libpcap ;;
+        *:pcap) echo libpcap-dev ;;
+        apt-get:setcap) echo libcap2-bin ;;
+        dnf:setcap) echo libcap ;;
+        apk:setcap) echo libcap-setcap ;;
+        dnf:tshark) echo wireshark-cli ;;
+        brew:tshark) echo wireshark ;;
+        dnf:ip) echo iproute ;;
+        *:ip) echo iproute2 ;;
+        # Apple's compiler is not Homebrew's, and Fedora packages no Prometheus of this name.
+        brew:cc | dnf:prometheus) ;;
+        *) echo "$1" ;;
+    esac
+}
+
+has_pcap() {
+    # The linker's own answer: only the library is linked, and its directory differs between systems.
+    printf 'int main(void){return 0;}\n' | "${CC:-cc}" -x c - -lpcap -o /dev/null 2>/dev/null
+}
+
+for_build=
+command -v "${CC:-cc}" >/dev/null || for_build="$for_build cc"
+has_pcap || for_build="$for_build pcap"
+for_tests=
+linux=false
+[ "$(uname)" != Linux ] || linux=true
+if $linux && ! command -v setcap >/dev/null; then
+    for_tests="$for_tests setcap"
+fi
+if $tests; then
+    tools="tcpdump tshark prometheus"
+    ! $linux || tools="$tools ip"
+    for tool in $tools; do
+        command -v "$tool" >/dev/null || for_tests="$for_tests $tool"
+    done
+fi
+
+packages=
+for what in $for_build; do
+    names=$(package "$what")
+    [ -n "$names" ] || die "$what is missing and this script cannot install it here; install a C compiler and libpcap's headers by hand"
+    packages="$packages $names"
+done
+for what in $for_tests; do
+    names=$(package "$what")
+    [ -n "$names" ] || say "$what is not among this system's packages; the tests that need it will be skipped"
+    packages="$packages $names"
+done
+# shellcheck disable=SC2086 # words, to be joined by one space each
+set -- $packages
+packages=$*
+if [ -z "$packages" ]; then
+    say "nothing to install"
+    exit 0
+fi
+
+case $manager in
+    apk) install="apk add" ;;
+    *) install="$manager install" ;;
+esac
+as_root=
+if [ "$(id -u)" -ne 0 ] && [ "$manager" != brew ]; then
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+        as_root=sudo
+    else
+        advice="no right to install packages; have an administrator run: $install $packages"
+        [ -z "$for_build" ] || die "$advice"
+        say "$advice"
+        exit 0
+    fi
+fi
+
+say "installing: $as_root $install $packages"
+# The variables below hold several words each.
+# shellcheck disable=SC2086
+case $manager in
+    apt-get)
+        case " $packages " in
+            *" tshark "*)
+                # Whether ordinary users may capture with Wireshark's own helper is not ours to allow.
+                ! command -v debconf-set-selections >/dev/null ||
+                    echo 'wireshark-common wireshark-common/install-setuid boolean false' | $as_root debconf-set-selections
+                ;;
+        esac
+        case " $packages " in
+            *" prometheus "*) say "the package starts Prometheus as a service; 'systemctl disable --now prometheus' undoes that" ;;
+        esac
+        # env, not an export: sudo drops the environment.
+        quietly="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+        if ! $quietly $packages; then
+            # No package lists yet, or stale ones.
+            say "once more, with new package lists"
+            $as_root apt-get update -q
+            $quietly $packages
+        fi
+        ;;
+    dnf) $as_root dnf install -y $packages ;;
+    apk) $as_root apk add $packages ;;
+    brew) brew install $packages ;;
+esac
+say "done"

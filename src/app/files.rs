@@ -1,0 +1,62 @@
+//! The binary's own part: files that are read and written around a run.
+
+use super::Failure;
+use halfopen::config::{Config, DEFAULT_FILE};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// The configuration of this file; the defaults where none is named.
+pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
+    let Some(file) = file else {
+        return Ok(Config::default());
+    };
+    Config::load(file).map_err(|problems| Failure::Usage(problems.to_string()))
+}
+
+/// The file the sensor is configured by: the named one, else the default one where it exists.
+pub(super) fn config_file(named: Option<PathBuf>) -> Option<PathBuf> {
+    named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
+}
+
+/// A file that is written, with its name for errors.
+pub(super) struct Output {
+    path: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl Output {
+    /// Creates or empties a file, before anything runs, so that a wrong path costs no replay.
+    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path).map_err(|error| Failure::Running(unwritten(path, &error)))?;
+        Ok(Self { path: path.to_owned(), writer: BufWriter::new(file) })
+    }
+
+    /// Writes some of it.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)
+    }
+
+    /// What an error of `write` means to the user.
+    pub(super) fn failure(&self, error: &io::Error) -> String {
+        unwritten(&self.path, error)
+    }
+
+    /// Writes the rest.
+    pub(super) fn finish(&mut self) -> Result<(), String> {
+        self.writer.flush().map_err(|error| unwritten(&self.path, &error))
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> String {
+    let mends = [
+        (io::ErrorKind::NotFound, "its directory must exist"),
+        (io::ErrorKind::PermissionDenied, "choose a place this user may write to"),
+        (io::ErrorKind::StorageFull, "make room on the disk"),
+    ];
+    let mend =
+        mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose another place", |(_, mend)| mend);
+    let why = error.to_string();
+    let why = why.split(" (os error").next().unwrap_or(&why).to_lowercase();
+    format!("file '{}': cannot be written: {why}; {mend}", path.display())
+}

@@ -1,0 +1,99 @@
+//! The binary's own part: what each command does with the library. The one place where an exit status is chosen.
+
+mod check;
+mod files;
+mod reload;
+mod replay;
+mod run;
+mod sources;
+
+use crate::cli::{Cli, Command, Refused};
+use clap::Parser;
+use halfopen::capture::CaptureError;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// How a command ended (contract: exit status).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// 0: done.
+    Done,
+    /// 1: failed while running; what failed has been said.
+    Failed,
+    /// 2: wrong usage or configuration; what is wrong has been said.
+    Usage,
+    /// 3: an incident was raised, and the user asked to be told this way.
+    Incident,
+}
+
+/// What keeps a command from going on: one line, or one line a problem.
+#[derive(Debug)]
+enum Failure {
+    /// Of usage or configuration.
+    Usage(String),
+    /// While running.
+    Running(String),
+}
+
+impl From<CaptureError> for Failure {
+    fn from(error: CaptureError) -> Self {
+        // The expression is the user's words, like a flag.
+        if matches!(error, CaptureError::Filter { .. }) {
+            return Self::Usage(error.to_string());
+        }
+        Self::Running(error.to_string())
+    }
+}
+
+/// Runs the command line and answers with the exit status.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::try_parse().map_err(Refused::from) {
+        Ok(cli) => command(cli.command),
+        Err(Refused::Asked(text)) => print(&text).map(|()| Status::Done),
+        Err(Refused::Wrong(line)) => Err(Failure::Usage(line)),
+    };
+    let status = result.unwrap_or_else(|failure| {
+        let (text, status) = match failure {
+            Failure::Usage(text) => (text, Status::Usage),
+            Failure::Running(text) => (text, Status::Failed),
+        };
+        complain(&text);
+        status
+    });
+    match status {
+        Status::Done => ExitCode::SUCCESS,
+        Status::Failed => ExitCode::from(1),
+        Status::Usage => ExitCode::from(2),
+        Status::Incident => ExitCode::from(3),
+    }
+}
+
+fn command(command: Command) -> Result<Status, Failure> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Check { file } => check::check(file),
+        Command::Interfaces => check::interfaces(),
+    }
+}
+
+/// Writes to standard output. A reader that went away, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Running(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes lines to standard error, each under the program's name; control characters stay out of the terminal.
+fn complain(text: &str) {
+    let mut out = io::stderr().lock();
+    for line in text.lines() {
+        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Nobody is left to be told that standard error is gone.
+        let _ = writeln!(out, "halfopen: {line}");
+    }
+}

@@ -1,0 +1,154 @@
+//! The binary's own part: the live sensor. Threads for packets, tokio for everything else.
+
+use super::reload::Reloader;
+use super::sources;
+use super::{Failure, Status, files};
+use crate::cli::RunArgs;
+use crate::shutdown::{Asked, Signals};
+use halfopen::capture::stop::StopHandle;
+use halfopen::capture::{CaptureError, FrameSource};
+use halfopen::config::{Config, WebConfig};
+use halfopen::pipeline::Sensor;
+use halfopen::report::http::{Listeners, Web};
+use halfopen::report::logs;
+use halfopen::report::metrics::Metrics;
+use halfopen::report::snapshot::SnapshotSource;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+
+/// HTTP and signals need little; packets have threads of their own.
+const WORKERS: usize = 2;
+
+/// Within this the packet threads end after they are told: live sources look at the flag every 100 ms. With the farewell of the
+/// HTTP side it stays below the two seconds of the contract.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// How a packet thread ended, by the name of its source.
+type Ended = (String, Result<(), CaptureError>);
+
+/// Runs until told to stop, or until no source is left.
+pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
+    let file = files::config_file(args.config_file.clone());
+    let mut config = files::config(file.as_deref())?;
+    args.override_config(&mut config);
+    logs::start(config.log);
+    tracing::info!(msg = "starting halfopen", version = env!("CARGO_PKG_VERSION"));
+
+    let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::Running(format!("cannot start: {error}; the host may be out of threads"))
+    })?;
+    let result = start(&runtime, file, args, config);
+    // Whatever still waits for a client is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+fn start(
+    runtime: &Runtime,
+    file: Option<std::path::PathBuf>,
+    args: RunArgs,
+    config: Config,
+) -> Result<Status, Failure> {
+    let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
+    let signals = runtime.block_on(async { Signals::listen() }).map_err(|error| running(&error))?;
+    let listeners = runtime.block_on(Listeners::bind(&config.web.listen)).map_err(|error| running(&error))?;
+    let stop = StopHandle::new();
+    let opened = sources::live(&config.capture, &stop)?;
+
+    let sensor = Sensor::new(&config, Box::new(logs::incident));
+    let metrics = Arc::new(Metrics::new(config.web.top_servers));
+    let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
+    let for_web = Arc::clone(&reloader);
+    let web = Web::new(
+        Arc::clone(&sensor) as Arc<dyn SnapshotSource>,
+        metrics,
+        config.web.telemetry_path.clone(),
+        Box::new(move || for_web.reload()),
+    );
+    let (quit, quitting) = watch::channel(false);
+    announce(&listeners, &config.web);
+    let serving = runtime.spawn(listeners.serve(web.router(), quitting));
+
+    let ended = packet_threads(&sensor, opened)?;
+    let status = runtime.block_on(supervise(signals, ended, &stop, &reloader));
+    let _ = quit.send(true);
+    // Answers that take longer than the farewell are cut off with the runtime.
+    let _ = runtime.block_on(serving);
+    tracing::info!(msg = "stopped");
+    status
+}
+
+/// One thread for each source; each says in the end how it ended.
+fn packet_threads<S: FrameSource + Send + 'static>(
+    sensor: &Arc<Sensor>,
+    opened: Vec<(String, S)>,
+) -> Result<mpsc::UnboundedReceiver<Ended>, Failure> {
+    let (tell, ended) = mpsc::unbounded_channel();
+    for (name, source) in opened {
+        tracing::info!(msg = "capturing", interface = name);
+        let (sensor, tell) = (Arc::clone(sensor), tell.clone());
+        let thread = std::thread::Builder::new().name(format!("capture-{name}"));
+        let work = move || {
+            let result = sensor.run_source(source);
+            let _ = tell.send((name, result));
+        };
+        thread
+            .spawn(work)
+            .map_err(|error| Failure::Running(format!("cannot start a capture thread: {error}")))?;
+    }
+    Ok(ended)
+}
+
+/// Waits for signals and for sources that end; returns when all have ended or were told to.
+async fn supervise(
+    mut signals: Signals,
+    mut ended: mpsc::UnboundedReceiver<Ended>,
+    stop: &StopHandle,
+    reloader: &Arc<Reloader>,
+) -> Result<Status, Failure> {
+    let mut last = "every capture ended; see the log".to_owned();
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => {
+                    let reloader = Arc::clone(reloader);
+                    tokio::task::spawn_blocking(move || reloader.reload());
+                }
+            },
+            end = ended.recv() => match end {
+                Some((interface, Ok(()))) => tracing::warn!(msg = "capture ended", interface),
+                Some((interface, Err(error))) => {
+                    tracing::error!(msg = "capture failed", interface, %error);
+                    last = error.to_string();
+                }
+                None => return Err(Failure::Running(last)),
+            }
+        }
+    }
+    tracing::info!(msg = "stopping");
+    stop.stop();
+    let all = async { while ended.recv().await.is_some() {} };
+    if tokio::time::timeout(PATIENCE, all).await.is_err() {
+        tracing::warn!(msg = "a capture did not end in time");
+    }
+    Ok(Status::Done)
+}
+
+/// Says where everything is, and when it can be reached from elsewhere.
+fn announce(listeners: &Listeners, web: &WebConfig) {
+    for address in listeners.addresses() {
+        let url = format!("http://{address}/");
+        let metrics = format!("http://{address}{}", web.telemetry_path);
+        tracing::info!(msg = "listening", url, metrics);
+        if !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(
+                msg = "reachable from other hosts without a password: whoever reaches it sees who talks to your servers",
+                %address
+            );
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The command line: the contract's commands and flags, and nothing that they do.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use halfopen::config::{Config, ListenAddress, LogFormat, LogLevel, TelemetryPath};
+use std::path::PathBuf;
+
+/// SYN flood detector and embryonic-connection monitor.
+#[derive(Debug, Parser)]
+#[command(
+    name = "halfopen",
+    version,
+    about = "SYN flood detector and embryonic-connection monitor",
+    disable_help_subcommand = true,
+    after_help = "Exit status: 0 done; 1 failed while running; 2 wrong usage or configuration; \
+                  3 an incident was raised (replay --exit-code)."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch interfaces, serve metrics, raise incidents
+    Run(RunArgs),
+    /// Run the same pipeline over capture files and summarise
+    Replay(ReplayArgs),
+    /// Check a configuration file: each problem with its line, exit status 0 or 2
+    Check {
+        /// The file [default: /etc/halfopen/halfopen.toml]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// List what can be captured on, with link type and state
+    Interfaces,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    /// Interface to capture on; several share one table, as a tap's two directions need [default: that of the default route]
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub(crate) interfaces: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArg,
+
+    /// Configuration file [default: /etc/halfopen/halfopen.toml where it exists]
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// Address to serve the page, the API and the metrics on; may be repeated [default: 127.0.0.1:10793]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<ListenAddress>,
+
+    /// Path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH")]
+    pub(crate) telemetry_path: Option<TelemetryPath>,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FilterArg {
+    /// BPF expression, as of pcap-filter(7), ANDed with our own
+    #[arg(short, long, value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArgs {
+    /// How much is logged [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", value_parser = levels())]
+    pub(crate) level: Option<LogLevel>,
+
+    /// The form of a log line [default: logfmt]
+    #[arg(long = "log.format", value_name = "FORMAT", value_parser = formats())]
+    pub(crate) format: Option<LogFormat>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// pcap or pcapng files, plain, gzip or zstd; several are merged by time; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArg,
+
+    /// Configuration file [default: none]
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write every change of an incident to FILE, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Write the final metrics to FILE, in the text format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+
+    /// Exit with status 3 where an incident above severity info was raised
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+impl RunArgs {
+    /// What the command line says goes before what the file says.
+    pub(crate) fn override_config(&self, config: &mut Config) {
+        if !self.interfaces.is_empty() {
+            config.capture.interfaces.clone_from(&self.interfaces);
+        }
+        if !self.listen.is_empty() {
+            config.web.listen.clone_from(&self.listen);
+        }
+        if let Some(path) = &self.telemetry_path {
+            config.web.telemetry_path.clone_from(path);
+        }
+        self.filter.override_config(config);
+        self.log.override_config(config);
+    }
+}
+
+impl FilterArg {
+    pub(crate) fn override_config(&self, config: &mut Config) {
+        if let Some(filter) = &self.filter {
+            config.capture.filter = Some(filter.clone()).filter(|filter| !filter.trim().is_empty());
+        }
+    }
+}
+
+impl LogArgs {
+    pub(crate) fn override_config(&self, config: &mut Config) {
+        config.log.level = self.level.unwrap_or(config.log.level);
+        config.log.format = self.format.unwrap_or(config.log.format);
+    }
+}
+
+fn levels() -> impl TypedValueParser<Value = LogLevel> {
+    let parser = PossibleValuesParser::new(LogLevel::ALL.map(LogLevel::as_label));
+    parser.map(|name| LogLevel::ALL.into_iter().find(|level| level.as_label() == name).unwrap_or_default())
+}
+
+fn formats() -> impl TypedValueParser<Value = LogFormat> {
+    let parser = PossibleValuesParser::new(LogFormat::ALL.map(LogFormat::as_label));
+    parser.map(|name| LogFormat::ALL.into_iter().find(|format| format.as_label() == name).unwrap_or_default())
+}
+
+/// Why there is nothing to run.
+pub(crate) enum Refused {
+    /// Help or version was asked for: this text.
+    Asked(String),
+    /// Wrong usage: this line.
+    Wrong(String),
+}
+
+impl From<clap::Error> for Refused {
+    fn from(error: clap::Error) -> Self {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Self::Asked(error.to_string());
+        }
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Self::Wrong("no command given; try 'halfopen --help'".to_owned());
+        }
+        Self::Wrong(one_line(&error.to_string()))
+    }
+}
+
+/// clap's several paragraphs as one line: what is wrong, its tips, and where help is.
+fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let mut line = String::new();
+    let mut command = "halfopen".to_owned();
+    let mut after_usage = false;
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        if let Some(usage) = part.strip_prefix("Usage: ") {
+            // "halfopen replay [OPTIONS] <FILE>...": the words before the first that is not a command.
+            let words = usage.split(' ').take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+            command = words.collect::<Vec<_>>().join(" ");
+            after_usage = true;
+        } else if !after_usage && !part.starts_with("For more information") {
+            let glue = match line.chars().last() {
+                None => "",
+                Some(':') => " ",
+                Some(_) if part.starts_with(['<', '-']) => " ",
+                Some(_) => "; ",
+            };
+            line.push_str(glue);
+            line.push_str(part.strip_prefix("tip: ").unwrap_or(part));
+        }
+    }
+    format!("{line}; try '{command} --help'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let cli = Cli::try_parse_from([
+            "halfopen",
+            "run",
+            "-i",
+            "a",
+            "-i",
+            "b",
+            "-f",
+            "port 80",
+            "--web.listen-address",
+            ":9",
+            "--log.level",
+            "debug",
+        ]);
+        let Command::Run(args) = cli.unwrap().command else { panic!("not run") };
+        let mut config = Config::parse(
+            "",
+            "[capture]\ninterfaces = \"c\"\n[log]\nformat = \"json\"\n[web]\ntop_servers = 3",
+        )
+        .unwrap();
+        args.override_config(&mut config);
+        assert_eq!(config.capture.interfaces, ["a", "b"]);
+        assert_eq!(config.capture.filter.as_deref(), Some("port 80"));
+        assert_eq!(config.web.listen, [ListenAddress::Any(9)]);
+        assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
+        assert_eq!(config.web.top_servers, 3);
+    }
+}

@@ -1,0 +1,305 @@
+//! Configuration: which keys there are, and what each may be. Ranges carry their reasons.
+
+use super::reader::{Problem, Problems, Reader, Section, nearest};
+use super::{
+    CaptureConfig, Config, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig, WebConfig,
+    value,
+};
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Text to configuration, or everything that is wrong with it.
+pub(super) fn parse(file: &str, text: &str) -> Result<Config, Problems> {
+    let mut reader = Reader::new(text);
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    let config = read(&mut reader, document.get_ref());
+    let mut list: Vec<Problem> = Vec::new();
+    for error in &syntax {
+        let line = error.span().map(|span| reader.line(&span));
+        let what = format!(
+            "{}; see toml.io for the syntax",
+            error.message().replace('\n', ", ").replace(char::is_control, " ")
+        );
+        list.push(Problem { line, key: String::new(), what });
+    }
+    // What the parser recovered from a broken line means nothing; the other lines are still checked.
+    list.extend(
+        reader
+            .finish()
+            .into_iter()
+            .filter(|problem| !list.iter().any(|syntax| syntax.line == problem.line))
+            .collect::<Vec<_>>(),
+    );
+    list.sort_by_key(|problem| problem.line);
+    if list.is_empty() { Ok(config) } else { Err(Problems { file: file.to_owned(), list }) }
+}
+
+fn read(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
+    let mut config = Config::default();
+    let mut top = Section::new(reader, "", document);
+    if let Some((table, reader)) = table(&mut top, "capture") {
+        config.capture = capture(Section::new(reader, "capture", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "table") {
+        config.table = half_open_table(Section::new(reader, "table", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "web") {
+        config.web = web(Section::new(reader, "web", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "log") {
+        config.log = log(Section::new(reader, "log", table));
+    }
+    config.servers = servers(&mut top);
+    top.finish();
+    config
+}
+
+/// A section's table and the reader to read it with.
+fn table<'x, 'a, 't, 'i>(
+    top: &'x mut Section<'_, 'a, 't, 'i>,
+    key: &'static str,
+) -> Option<(&'t DeTable<'i>, &'x mut Reader<'a>)> {
+    let (value, reader) = top.raw(key)?;
+    let Some(table) = value.get_ref().as_table() else {
+        reader.problem(&value.span(), key, &format!("must be a section; write [{key}] on a line of its own"));
+        return None;
+    };
+    Some((table, reader))
+}
+
+fn capture(mut section: Section<'_, '_, '_, '_>) -> CaptureConfig {
+    let mut capture = CaptureConfig::default();
+    section.set(&mut capture.interfaces, "interfaces", "[\"eth0\"]", |value| list(value, string));
+    section.set(&mut capture.filter, "filter", "\"net 198.51.100.0/24\"", |value| {
+        string(value).map(|filter| Some(filter).filter(|filter| !filter.trim().is_empty()))
+    });
+    // 96 holds Ethernet, IPv6 and TCP with options; 262144 is libpcap's own most.
+    section
+        .set(&mut capture.snaplen, "snaplen", "192", |value| integer(value, 96..=262_144).map(|n| n as u32));
+    // libpcap takes a C int.
+    section.set(&mut capture.buffer, "buffer", "\"32MiB\"", |value| {
+        let bytes = match value.as_str() {
+            Some(text) => value::size(text)?,
+            None => integer(value, 0..=u64::MAX)?,
+        };
+        within(bytes, 65_536..=(1 << 30)).map(|n| n as u32)
+    });
+    section.set(&mut capture.promiscuous, "promiscuous", "true", boolean);
+    section.finish();
+    capture
+}
+
+fn half_open_table(mut section: Section<'_, '_, '_, '_>) -> TableConfig {
+    /// Under a second no handshake across an ocean would finish; over an hour nothing is embryonic, only lost.
+    const LIFE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+    let mut table = TableConfig::default();
+    // 2^28 entries are some 20 GB: beyond that a typing error is likelier than a table.
+    section.set(&mut table.entries, "entries", "1048576", |value| {
+        integer(value, 1024..=1 << 28).map(|n| n as usize)
+    });
+    section.set(&mut table.syn_sent_timeout, "syn_sent_timeout", "\"63s\"", |value| duration(value, LIFE));
+    section.set(&mut table.syn_received_timeout, "syn_received_timeout", "\"63s\"", |value| {
+        duration(value, LIFE)
+    });
+    section.set(&mut table.emergency_timeout, "emergency_timeout", "\"5s\"", |value| duration(value, LIFE));
+    section.set(&mut table.remembered, "remembered", "262144", |value| {
+        integer(value, 0..=1 << 28).map(|n| n as usize)
+    });
+    section.finish();
+    table
+}
+
+fn web(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
+    let mut web = WebConfig::default();
+    section.set(&mut web.listen, "listen_address", "\"127.0.0.1:10793\"", |value| {
+        let addresses = list(value, parsed)?;
+        if addresses.is_empty() { Err("must name at least one address".to_owned()) } else { Ok(addresses) }
+    });
+    section.set(&mut web.telemetry_path, "telemetry_path", "\"/metrics\"", parsed);
+    // Each server has some 25 series; 1000 servers are a scrape of 2 MB.
+    section
+        .set(&mut web.top_servers, "top_servers", "50", |value| integer(value, 0..=1000).map(|n| n as usize));
+    section.finish();
+    web
+}
+
+fn log(mut section: Section<'_, '_, '_, '_>) -> LogConfig {
+    let mut log = LogConfig::default();
+    section
+        .set(&mut log.level, "level", "\"info\"", |value| one_of(value, &LogLevel::ALL, LogLevel::as_label));
+    section.set(&mut log.format, "format", "\"logfmt\"", |value| {
+        one_of(value, &LogFormat::ALL, LogFormat::as_label)
+    });
+    section.finish();
+    log
+}
+
+/// Names that metrics give a meaning of their own.
+const RESERVED_NAMES: [&str; 2] = ["other", "sensor"];
+
+fn servers(top: &mut Section<'_, '_, '_, '_>) -> Vec<ServerConfig> {
+    let Some((value, reader)) = top.raw("server") else {
+        return Vec::new();
+    };
+    let Some(entries) = value.get_ref().as_array() else {
+        reader.problem(
+            &value.span(),
+            "server",
+            "must be a list; write [[server]], with two brackets, before each",
+        );
+        return Vec::new();
+    };
+    let mut servers: Vec<(ServerConfig, usize)> = Vec::new();
+    for entry in entries.iter() {
+        let Some(table) = entry.get_ref().as_table() else {
+            reader.problem(&entry.span(), "server", "must be a table; write [[server]] and its keys below");
+            continue;
+        };
+        let Some(server) = server(reader, &entry.span(), table) else {
+            continue;
+        };
+        if let Some((what, line)) = conflict(&server, &servers) {
+            reader.problem(
+                &entry.span(),
+                "server",
+                &format!("{what} the server on line {line} has; remove or change one"),
+            );
+        }
+        let line = reader.line(&entry.span());
+        servers.push((server, line));
+    }
+    servers.into_iter().map(|(server, _)| server).collect()
+}
+
+fn server(reader: &mut Reader<'_>, span: &Range<usize>, table: &DeTable<'_>) -> Option<ServerConfig> {
+    let mut section = Section::new(reader, "server", table);
+    let name = section.take("name", "\"shop\"", |value| {
+        let name = string(value)?;
+        if name.trim().is_empty() || name.chars().any(char::is_control) || name.len() > 100 {
+            return Err("must be 1 to 100 printable characters".to_owned());
+        }
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(format!("'{name}' has a meaning of its own in the metrics; choose another name"));
+        }
+        Ok(name)
+    });
+    let missing = section.raw("address").is_none();
+    let address = section.take("address", "\"198.51.100.10\"", |value| value::prefix(&string(value)?));
+    let port = section.take("port", "443", |value| integer(value, 0..=65_535).map(|n| n as u16));
+    // Linux takes at most 2^31 - 1, and no host more.
+    let backlog = section.take("backlog", "511", |value| integer(value, 1..=i32::MAX as u64));
+    let profile = section.take("profile", "\"linux\"", profile);
+    section.finish();
+    if missing {
+        reader.problem(span, "server.address", "is missing; for example address = \"198.51.100.10\"");
+    }
+    let (address, prefix_len) = address?;
+    Some(ServerConfig { name, address, prefix_len, port, backlog, profile })
+}
+
+/// What this server has in common with one before it that it must not, and that one's line.
+fn conflict(server: &ServerConfig, before: &[(ServerConfig, usize)]) -> Option<(String, usize)> {
+    before.iter().find_map(|(other, line)| {
+        let place = |s: &ServerConfig| (s.address, s.prefix_len, s.port);
+        if place(server) == place(other) {
+            return Some(("same address and port as".to_owned(), *line));
+        }
+        match (&server.name, &other.name) {
+            (Some(name), Some(taken)) if name == taken => Some((format!("same name '{name}' as"), *line)),
+            _ => None,
+        }
+    })
+}
+
+fn profile(value: &DeValue<'_>) -> Result<String, String> {
+    // An entry outlives neither a tenth of a second nor an hour on any host.
+    const LIFE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if let Some(name) = value.as_str() {
+        if PROFILES.contains(&name) {
+            return Ok(name.to_owned());
+        }
+        if !name.starts_with(|c: char| c.is_ascii_digit()) {
+            let hint = nearest(name, &PROFILES).map_or_else(
+                || format!("use {} or seconds", PROFILES.join(", ")),
+                |near| format!("did you mean '{near}'?"),
+            );
+            return Err(format!("unknown profile '{name}'; {hint}"));
+        }
+    }
+    Ok(duration(value, LIFE)?.as_secs_f64().to_string())
+}
+
+fn string(value: &DeValue<'_>) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| expected("a string", value))
+}
+
+fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
+fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T, String> {
+    string(value)?.parse()
+}
+
+/// One value, or a list of them.
+fn list<T>(value: &DeValue<'_>, item: impl Fn(&DeValue<'_>) -> Result<T, String>) -> Result<Vec<T>, String> {
+    match value.as_array() {
+        Some(array) => array.iter().map(|value: &Spanned<DeValue<'_>>| item(value.get_ref())).collect(),
+        None => item(value).map(|one| vec![one]),
+    }
+}
+
+fn integer(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let integer = value.as_integer().ok_or_else(|| expected("an integer", value))?;
+    let number = i128::from_str_radix(integer.as_str(), integer.radix())
+        .map_err(|_| format!("{} is too large", integer.as_str()))?;
+    let number = u64::try_from(number)
+        .map_err(|_| format!("{number} is not within {} to {}", range.start(), range.end()))?;
+    within(number, range)
+}
+
+fn within(number: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} is not within {} to {}", range.start(), range.end()))
+    }
+}
+
+fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let life = if let Some(text) = value.as_str() {
+        value::duration(text)?
+    } else if let Some(float) = value.as_float() {
+        let seconds = float.as_str().parse::<f64>().ok();
+        let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        life.ok_or_else(|| format!("{} is not a time", float.as_str()))?
+    } else if value.is_integer() {
+        Duration::from_secs(integer(value, 0..=u64::MAX)?)
+    } else {
+        return Err(expected("a time such as \"63s\"", value));
+    };
+    if range.contains(&life) {
+        Ok(life)
+    } else {
+        Err(format!("{life:?} is not within {:?} to {:?}", range.start(), range.end()))
+    }
+}
+
+fn one_of<T: Copy>(value: &DeValue<'_>, all: &[T], label: fn(T) -> &'static str) -> Result<T, String> {
+    let text = string(value)?;
+    all.iter().copied().find(|&candidate| label(candidate) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|&candidate| label(candidate)).collect();
+        format!("'{text}' is none of {}", names.join(", "))
+    })
+}
+
+fn expected(what: &str, value: &DeValue<'_>) -> String {
+    format!("expected {what}, found {}", value.type_str())
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! What the configuration accepts, what it refuses, and on which line it says so. Expectations are written by hand.
+
+use crate::config::{Config, ListenAddress, LogFormat, LogLevel};
+use std::time::Duration;
+
+const EXAMPLE: &str = include_str!("../../config/halfopen.toml");
+
+fn problems(text: &str) -> Vec<String> {
+    Config::parse("f.toml", text)
+        .map_or_else(|p| p.to_string().lines().map(str::to_owned).collect(), |_| Vec::new())
+}
+
+#[test]
+fn the_example_is_the_default() {
+    assert_eq!(Config::parse("example", EXAMPLE).unwrap(), Config::default());
+    assert_eq!(Config::parse("empty", "").unwrap(), Config::default());
+}
+
+#[test]
+fn the_example_uncommented_is_the_default() {
+    let mut keys = 0;
+    let mut text = String::new();
+    for line in EXAMPLE.lines() {
+        let bare = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        keys += usize::from(bare.is_some());
+        text.push_str(bare.unwrap_or(line));
+        text.push('\n');
+    }
+    assert_eq!(keys, 15, "every key is shown; a new key belongs into the example");
+    assert_eq!(Config::parse("example", &text).unwrap(), Config::default());
+}
+
+#[test]
+fn reads_what_is_written() {
+    let config = Config::parse(
+        "f.toml",
+        r#"
+        [capture]
+        interfaces = ["eth0", "eth1"]
+        filter = "port 80"
+        snaplen = 0x100
+        buffer = 1_048_576
+        promiscuous = false
+        [table]
+        entries = 2048
+        syn_sent_timeout = "1m30s"
+        syn_received_timeout = 20
+        emergency_timeout = 2.5
+        remembered = 0
+        [web]
+        listen_address = ":9"
+        telemetry_path = "/m"
+        top_servers = 0
+        [log]
+        level = "debug"
+        format = "json"
+        [[server]]
+        address = "198.51.100.0/24"
+        [[server]]
+        name = "shop"
+        address = "2001:db8::1"
+        port = 443
+        backlog = 511
+        profile = "linux-nocookies"
+        [[server]]
+        address = "198.51.100.1"
+        profile = 45
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.capture.interfaces, ["eth0", "eth1"]);
+    assert_eq!(config.capture.filter.as_deref(), Some("port 80"));
+    assert_eq!(
+        (config.capture.snaplen, config.capture.buffer, config.capture.promiscuous),
+        (256, 1 << 20, false)
+    );
+    assert_eq!((config.table.entries, config.table.remembered), (2048, 0));
+    assert_eq!(config.table.syn_sent_timeout, Duration::from_secs(90));
+    assert_eq!(config.table.syn_received_timeout, Duration::from_secs(20));
+    assert_eq!(config.table.emergency_timeout, Duration::from_millis(2500));
+    assert_eq!(config.web.listen, [ListenAddress::Any(9)]);
+    assert_eq!((config.web.telemetry_path.as_str(), config.web.top_servers), ("/m", 0));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
+    let [prefix, shop, seconds] = config.servers.as_slice() else { panic!("{:?}", config.servers) };
+    assert_eq!((prefix.prefix_len, prefix.port, &prefix.name), (24, None, &None));
+    assert_eq!((shop.prefix_len, shop.port, shop.backlog), (128, Some(443), Some(511)));
+    assert_eq!((shop.name.as_deref(), shop.profile.as_deref()), (Some("shop"), Some("linux-nocookies")));
+    assert_eq!(seconds.profile.as_deref(), Some("45"));
+}
+
+#[test]
+fn each_problem_is_one_line_with_its_number_and_a_mend() {
+    for (text, expected) in [
+        ("\n[capture]\nsnaplne = 1", "f.toml: line 3: capture.snaplne: unknown key; did you mean 'snaplen'?"),
+        ("[tabel]\n", "f.toml: line 1: tabel: unknown key; did you mean 'table'?"),
+        ("[log]\nxyzzy = 1", "f.toml: line 2: log.xyzzy: unknown key; known here: level, format"),
+        (
+            "[capture]\nsnaplen = \"big\"",
+            "f.toml: line 2: capture.snaplen: expected an integer, found string; for example snaplen = 192",
+        ),
+        (
+            "[capture]\nsnaplen = 5",
+            "f.toml: line 2: capture.snaplen: 5 is not within 96 to 262144; for example snaplen = 192",
+        ),
+        (
+            "[table]\n\nentries = -1",
+            "f.toml: line 3: table.entries: -1 is not within 1024 to 268435456; for example entries = 1048576",
+        ),
+        (
+            "[table]\nsyn_sent_timeout = \"0s\"",
+            "f.toml: line 2: table.syn_sent_timeout: 0ns is not within 1s to 3600s; for example syn_sent_timeout = \"63s\"",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            "f.toml: line 2: log.level: 'loud' is none of error, warn, info, debug; for example level = \"info\"",
+        ),
+        (
+            "[web]\nlisten_address = \"127.0.0.1\"",
+            "f.toml: line 2: web.listen_address: '127.0.0.1' has no port; write address:port, for example \
+             127.0.0.1:10793, [::1]:10793 or :10793",
+        ),
+        ("capture = 1", "f.toml: line 1: capture: must be a section; write [capture] on a line of its own"),
+        (
+            "[server]\naddress = \"198.51.100.1\"",
+            "f.toml: line 1: server: must be a list; write [[server]], with two brackets, before each",
+        ),
+        (
+            "[[server]]\nport = 80",
+            "f.toml: line 1: server.address: is missing; for example address = \"198.51.100.10\"",
+        ),
+        (
+            "[[server]]\naddress = \"198.51.100.1\"\nprofile = \"linus\"",
+            "f.toml: line 3: server.profile: unknown profile 'linus'; did you mean 'linux'?",
+        ),
+        (
+            "[[server]]\naddress = \"198.51.100.1\"\nname = \"other\"",
+            "f.toml: line 3: server.name: 'other' has a meaning of its own in the metrics; choose another name",
+        ),
+        (
+            "[[server]]\naddress = \"198.51.100.1\"\n\n[[server]]\naddress = \"198.51.100.1/32\"",
+            "f.toml: line 4: server: same address and port as the server on line 1 has; remove or change one",
+        ),
+    ] {
+        assert_eq!(problems(text), [expected], "for {text:?}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_not_only_the_first() {
+    let found = problems(
+        "[capture]\nsnaplen = true\n[web]\ntop_servers = 5000\nnope = \n[[server]]\naddress = \"x\"\nportt = 1\n",
+    );
+    let lines: Vec<_> = found.iter().map(|p| p.split(": ").nth(1).unwrap().to_owned()).collect();
+    assert_eq!(lines, ["line 2", "line 4", "line 5", "line 7", "line 8"], "{found:#?}");
+}
+
+#[test]
+fn no_text_makes_a_panic() {
+    for text in [
+        "\u{0}",
+        "[",
+        "[[",
+        "=",
+        "a.b.c = {",
+        "[server]\n[[server]]",
+        "server = [1, {}]",
+        "\u{feff}[log]",
+        "a=99999999999999999999999999999999999999999999",
+    ] {
+        let _ = problems(text);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_accepted_or_refused_line_by_line(text in "(\\[\\[?(capture|table|web|server|log)\\]?\\]\n|[a-z_]{1,9} = [-\"\\[\\]{}a-z0-9:./ \\x00]{0,12}\n|\\PC{0,9}\n){0,8}") {
+        if let Err(problems) = Config::parse("f", &text) {
+            let lines = text.lines().count() + 1;
+            proptest::prop_assert!(!problems.list.is_empty());
+            for problem in &problems.list {
+                proptest::prop_assert!(problem.line.is_some_and(|line| (1..=lines).contains(&line)), "{problem:?}");
+                proptest::prop_assert!(!format!("{}{}", problem.key, problem.what).contains(char::is_control), "{problem:?}");
+            }
+        }
+    }
+}

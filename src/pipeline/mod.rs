@@ -1,0 +1,9 @@
+//! The loop: event, advance, expire, decode, track, detect. Live and replay run it alike.
+//!
+//! The only folder besides the binary that knows all five stages. It decides nothing.
+
+mod packets;
+mod shared;
+mod view;
+
+pub use shared::{Journal, Sensor};

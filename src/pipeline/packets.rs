@@ -1,0 +1,190 @@
+//! The loop of one packet thread. Frames of one source go through here, one after another, to the end.
+
+use super::shared::{Published, Sensor, Thread};
+use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
+use crate::decode::segment::SegmentKind;
+use crate::decode::{self, DecodeError, Decoded, NotTcp};
+use crate::detect::observe::Observations;
+use crate::time::{NetworkTime, Timestamp};
+use crate::track::tracker::Tracker;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Length of a bin of network time, at whose end the detector looks (science 6.3).
+const BIN: Duration = Duration::from_millis(500);
+
+/// Counts are published this often, of network time: half of the oldest a scrape may see them.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+
+/// Or after this many frames, where time stands still.
+const PUBLISH_AFTER: u32 = 65_536;
+
+/// Deadlines handled before one live packet, at most: under 5 ms even where every one misses the cache.
+const LIVE_BUDGET: usize = 8192;
+
+/// A silence longer than this is skipped rather than judged bin by bin: nothing can happen in it once all timeouts have passed.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+
+/// What frames became, as a thread counts it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FrameTally {
+    pub(super) read: u64,
+    pub(super) tcp: u64,
+    pub(super) not_tcp: u64,
+    pub(super) later_fragments: u64,
+    pub(super) undecoded: [u64; DecodeError::ALL.len()],
+    pub(super) segments: [u64; SegmentKind::ALL.len()],
+}
+
+struct PacketLoop<'a> {
+    sensor: &'a Sensor,
+    thread: Arc<Thread>,
+    time: NetworkTime,
+    tracker: Tracker,
+    observations: Observations,
+    frames: FrameTally,
+    bin_ends: Option<Timestamp>,
+    publish_at: Timestamp,
+    unpublished: u32,
+}
+
+impl Sensor {
+    /// Runs the loop over one source on the calling thread until it ends. Several threads may do so at once: they share one table.
+    ///
+    /// # Errors
+    /// What made the source unusable; everything before it is counted.
+    pub fn run_source<S: FrameSource>(&self, mut source: S) -> Result<(), CaptureError> {
+        let mut packets = PacketLoop::new(self, &source);
+        let ended = loop {
+            match source.next_event() {
+                Ok(SourceEvent::Frame(frame)) => {
+                    if packets.on_frame(&frame) {
+                        source.publish();
+                    }
+                }
+                Ok(SourceEvent::Idle(stamp)) => {
+                    packets.on_time(stamp);
+                    source.publish();
+                    packets.publish();
+                }
+                Ok(SourceEvent::End) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        source.publish();
+        packets.end();
+        ended
+    }
+}
+
+impl<'a> PacketLoop<'a> {
+    fn new<S: FrameSource>(sensor: &'a Sensor, source: &S) -> Self {
+        let budget = if source.is_live() { LIVE_BUDGET } else { usize::MAX };
+        let thread = sensor.enlist(source.counters());
+        let tracker = Tracker::new(Arc::clone(&sensor.table), &sensor.table_config(), budget);
+        Self {
+            sensor,
+            thread,
+            time: NetworkTime::new(),
+            tracker,
+            observations: sensor.observations(),
+            frames: FrameTally::default(),
+            bin_ends: None,
+            publish_at: Timestamp::EPOCH,
+            unpublished: 0,
+        }
+    }
+
+    /// One frame through the stages; whether counts were published.
+    #[inline]
+    fn on_frame(&mut self, frame: &Frame<'_>) -> bool {
+        let now = self.on_time(frame.ts);
+        self.frames.read += 1;
+        match decode::decode(&Frame { ts: now, ..*frame }) {
+            Decoded::Tcp(segment) => {
+                self.frames.tcp += 1;
+                self.frames.segments[segment.kind as usize] += 1;
+                self.tracker.on_segment(&segment, &mut self.observations);
+            }
+            Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
+            Decoded::NotTcp(NotTcp::LaterFragment) => {
+                self.frames.not_tcp += 1;
+                self.frames.later_fragments += 1;
+            }
+            Decoded::Undecoded(error) => self.frames.undecoded[error as usize] += 1,
+        }
+        self.unpublished += 1;
+        let due = now >= self.publish_at || self.unpublished >= PUBLISH_AFTER;
+        if due {
+            self.publish();
+        }
+        due
+    }
+
+    /// Network time moves to `stamp`, or stays; attempts age, bins close.
+    #[inline]
+    fn on_time(&mut self, stamp: Timestamp) -> Timestamp {
+        let now = self.time.advance(stamp);
+        if self.bin_ends.is_none_or(|end| now >= end) {
+            self.close_bins(now);
+        }
+        self.tracker.advance(now, &mut self.observations);
+        now
+    }
+
+    #[cold]
+    fn close_bins(&mut self, now: Timestamp) {
+        let Some(mut end) = self.bin_ends else {
+            self.bin_ends = Some(bin_end_after(now));
+            self.sensor.reaches(&self.thread, now);
+            return;
+        };
+        let silent_from = end.plus(LONGEST_SILENCE);
+        while end <= now {
+            self.tracker.advance(end, &mut self.observations);
+            self.sensor.bin_closed(&self.thread, &mut self.observations, end);
+            end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };
+        }
+        self.bin_ends = Some(end);
+        self.sensor.table.visibility.age(now);
+        self.adopt_settings();
+    }
+
+    /// Settings that a reload changed, if it did.
+    fn adopt_settings(&mut self) {
+        if let Some((table, observations)) = self.sensor.changed_settings(&self.thread) {
+            self.tracker.reconfigure(&table);
+            self.observations = observations;
+        }
+    }
+
+    #[cold]
+    fn publish(&mut self) {
+        self.unpublished = 0;
+        let now = self.time.now();
+        self.publish_at = now.unwrap_or(Timestamp::EPOCH).plus(PUBLISH_EVERY);
+        let mut published = self.thread.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let Published { frames, ledger, network_time, time_jumps, expiry_lag, bytes } = &mut *published;
+        frames.clone_from(&self.frames);
+        ledger.clone_from(self.tracker.counts());
+        *network_time = now;
+        *time_jumps = self.time.jumps_back();
+        *expiry_lag = self.tracker.lag();
+        *bytes = self.tracker.bytes();
+    }
+
+    /// The source is exhausted: what is still open is judged as it stands.
+    fn end(&mut self) {
+        if let Some(end) = self.bin_ends {
+            self.tracker.finish(&mut self.observations);
+            self.sensor.thread_ended(&self.thread, &mut self.observations, end);
+        }
+        self.publish();
+    }
+}
+
+/// The first multiple of the bin length after `now`, so that all threads close the same bins.
+fn bin_end_after(now: Timestamp) -> Timestamp {
+    let bin = BIN.as_nanos() as i64;
+    Timestamp::from_nanos((now.as_nanos().div_euclid(bin) + 1).saturating_mul(bin))
+}

@@ -1,0 +1,205 @@
+//! What the packet threads share: the table, the detector, the settings, and the counts each publishes.
+//!
+//! A thread takes a lock here on ticks of network time, never for a packet.
+
+use super::packets::FrameTally;
+use crate::capture::InterfaceCounters;
+use crate::config::{Config, TableConfig};
+use crate::detect::incident::JournalEntry;
+use crate::detect::observe::Observations;
+use crate::detect::{CaptureLoss, Detector};
+use crate::time::Timestamp;
+use crate::track::counts::LedgerCounts;
+use crate::track::table::HalfOpenTable;
+use ahash::RandomState;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Called for every change of an incident, from the packet thread that found it; must not block for long.
+pub type Journal = Box<dyn FnMut(&JournalEntry) + Send>;
+
+/// Keys every hash of a repeatable sensor: any number, as long as it stays the same.
+const REPEATABLE_SEED: u64 = 0x6861_6c66_6f70_656e;
+
+/// What one thread publishes on its ticks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Published {
+    pub(super) frames: FrameTally,
+    pub(super) ledger: LedgerCounts,
+    pub(super) network_time: Option<Timestamp>,
+    pub(super) time_jumps: u64,
+    pub(super) expiry_lag: Duration,
+    pub(super) bytes: usize,
+}
+
+/// One packet thread, as the others see it.
+pub(super) struct Thread {
+    pub(super) published: Mutex<Published>,
+    pub(super) interfaces: Vec<Arc<InterfaceCounters>>,
+    /// Network time up to which its observations were handed over, nanoseconds.
+    reached: AtomicI64,
+    ended: AtomicBool,
+    settings: AtomicU64,
+}
+
+/// The detector and what only it needs.
+pub(super) struct Judge {
+    pub(super) detector: Detector,
+    journal: Journal,
+    evaluated: Timestamp,
+    frames: u64,
+    drops: u64,
+}
+
+struct Settings {
+    config: Config,
+    version: u64,
+}
+
+/// The whole sensor: give it sources with [`Sensor::run_source`], one thread each, and read it through `SnapshotSource`.
+pub struct Sensor {
+    pub(super) table: Arc<HalfOpenTable>,
+    pub(super) threads: Mutex<Vec<Arc<Thread>>>,
+    pub(super) judge: Mutex<Judge>,
+    settings: Mutex<Settings>,
+    settings_version: AtomicU64,
+    seed: u64,
+}
+
+impl Sensor {
+    /// A sensor for live traffic: its hashes are keyed at random, because attackers choose what is hashed.
+    pub fn new(config: &Config, journal: Journal) -> Arc<Self> {
+        Self::seeded(config, RandomState::new().hash_one("halfopen"), journal)
+    }
+
+    /// A sensor for replay: the same trace gives the same output, always.
+    pub fn repeatable(config: &Config, journal: Journal) -> Arc<Self> {
+        Self::seeded(config, REPEATABLE_SEED, journal)
+    }
+
+    fn seeded(config: &Config, seed: u64, journal: Journal) -> Arc<Self> {
+        let detector = Detector::new(&config.detect, &config.servers, seed);
+        let judge = Judge { detector, journal, evaluated: Timestamp::EPOCH, frames: 0, drops: 0 };
+        Arc::new(Self {
+            table: Arc::new(HalfOpenTable::new(&config.table, seed)),
+            threads: Mutex::new(Vec::new()),
+            judge: Mutex::new(judge),
+            settings: Mutex::new(Settings { config: config.clone(), version: 0 }),
+            settings_version: AtomicU64::new(0),
+            seed,
+        })
+    }
+
+    /// Applies what can change while running: servers, thresholds, timeouts. Names what changed and needs a restart.
+    pub fn reload(&self, config: &Config) -> Vec<&'static str> {
+        let mut settings = lock(&self.settings);
+        let restart = needs_restart(&settings.config, config);
+        settings.config = config.clone();
+        settings.version += 1;
+        lock(&self.judge).detector.reconfigure(&config.detect, &config.servers);
+        self.settings_version.store(settings.version, Ordering::Release);
+        restart
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Config {
+        lock(&self.settings).config.clone()
+    }
+
+    pub(super) fn table_config(&self) -> TableConfig {
+        lock(&self.settings).config.table.clone()
+    }
+
+    pub(super) fn observations(&self) -> Observations {
+        let settings = lock(&self.settings);
+        Observations::new(&settings.config.detect, &settings.config.servers, self.seed)
+    }
+
+    /// A new packet thread.
+    pub(super) fn enlist(&self, interfaces: Vec<Arc<InterfaceCounters>>) -> Arc<Thread> {
+        let thread = Arc::new(Thread {
+            published: Mutex::new(Published::default()),
+            interfaces,
+            reached: AtomicI64::new(i64::MIN),
+            ended: AtomicBool::new(false),
+            settings: AtomicU64::new(self.settings_version.load(Ordering::Acquire)),
+        });
+        lock(&self.threads).push(Arc::clone(&thread));
+        thread
+    }
+
+    /// The thread's first sign of life: from now on the others wait for its bins.
+    pub(super) fn reaches(&self, thread: &Thread, now: Timestamp) {
+        thread.reached.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Hands over what a thread observed up to the end of a bin; judges the bin once every thread has closed it.
+    pub(super) fn bin_closed(&self, thread: &Thread, observations: &mut Observations, end: Timestamp) {
+        let mut judge = lock(&self.judge);
+        judge.detector.absorb(observations);
+        thread.reached.store(end.as_nanos(), Ordering::Relaxed);
+        self.evaluate(&mut judge);
+    }
+
+    /// A thread's last words: what it observed, judged as if time had gone on past every grace age.
+    pub(super) fn thread_ended(&self, thread: &Thread, observations: &mut Observations, bin_end: Timestamp) {
+        let mut judge = lock(&self.judge);
+        judge.detector.absorb(observations);
+        thread.reached.store(bin_end.plus(Duration::from_secs(4)).as_nanos(), Ordering::Relaxed);
+        self.evaluate(&mut judge);
+        thread.ended.store(true, Ordering::Relaxed);
+    }
+
+    fn evaluate(&self, judge: &mut Judge) {
+        let (reached, frames, drops) = self.progress();
+        let now = Timestamp::from_nanos(reached);
+        if now <= judge.evaluated {
+            return;
+        }
+        let loss = CaptureLoss { frames: frames - judge.frames, dropped: drops - judge.drops };
+        (judge.evaluated, judge.frames, judge.drops) = (now, frames, drops);
+        judge.detector.evaluate(now, loss, &mut *judge.journal);
+        judge.detector.grace_updates(&mut |server, age| self.table.learn_grace(server, age));
+    }
+
+    /// How far all threads are, and what they captured and lost so far.
+    fn progress(&self) -> (i64, u64, u64) {
+        let threads = lock(&self.threads);
+        // A thread that has not seen its first frame is not waited for: its interface may stay silent for ever.
+        let reached = |thread: &Arc<Thread>| thread.reached.load(Ordering::Relaxed);
+        let running = threads.iter().filter(|thread| !thread.ended.load(Ordering::Relaxed));
+        let least = running.map(reached).filter(|&at| at != i64::MIN).min().unwrap_or(i64::MIN);
+        let (mut frames, mut drops) = (0, 0);
+        for counters in threads.iter().flat_map(|thread| &thread.interfaces) {
+            frames += counters.frames.load(Ordering::Relaxed);
+            drops += counters.drops_kernel.load(Ordering::Relaxed)
+                + counters.drops_interface.load(Ordering::Relaxed);
+        }
+        (least, frames, drops)
+    }
+
+    /// The settings a thread has not adopted yet, if there are any.
+    pub(super) fn changed_settings(&self, thread: &Thread) -> Option<(TableConfig, Observations)> {
+        let version = self.settings_version.load(Ordering::Acquire);
+        if thread.settings.swap(version, Ordering::Relaxed) == version {
+            return None;
+        }
+        Some((self.table_config(), self.observations()))
+    }
+}
+
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let changed = [
+        ("capture", old.capture != new.capture),
+        ("table.entries", old.table.entries != new.table.entries),
+        ("table.remembered", old.table.remembered != new.table.remembered),
+        ("web", old.web != new.web),
+    ];
+    changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
+}
+
+/// A thread that panicked left plain numbers behind; they are still worth reading.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,152 @@
+//! The sensor as reports see it: one snapshot made of what the threads published.
+//!
+//! Runs on the HTTP side. Takes each thread's lock for a copy, the detector's for its listings; never one for long.
+
+use super::packets::FrameTally;
+use super::shared::{Sensor, lock};
+use crate::capture::InterfaceCounters;
+use crate::decode::DecodeError;
+use crate::decode::segment::Endpoint;
+use crate::report::snapshot::{
+    EmbryonicView, FrameCounts, HalfOpenCounts, HandshakeCounts, InterfaceView, Snapshot, SnapshotSource,
+    TableView,
+};
+use crate::track::counts::LedgerCounts;
+use crate::track::flow::Flow;
+use crate::track::handshake::Attempt;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl SnapshotSource for Sensor {
+    fn snapshot(&self) -> Snapshot {
+        let threads = lock(&self.threads).clone();
+        let mut ledger = LedgerCounts::default();
+        let mut frames = FrameTally::default();
+        let mut snapshot = Snapshot::default();
+        let (mut lag, mut bytes) = (Duration::ZERO, 0);
+        for thread in &threads {
+            let published = lock(&thread.published);
+            ledger.merge(&published.ledger);
+            frames.add(&published.frames);
+            snapshot.network_time = snapshot.network_time.max(published.network_time);
+            snapshot.time_jumps += published.time_jumps;
+            lag = lag.max(published.expiry_lag);
+            bytes += published.bytes;
+        }
+        let interfaces = threads.iter().flat_map(|thread| &thread.interfaces);
+        snapshot.interfaces = interfaces.map(interface).collect();
+        snapshot.segments = frames.segments;
+        snapshot.frames = frames.counts();
+        let (emergency, emergencies) = self.table.emergency();
+        snapshot.table = TableView {
+            limit: self.table.limit() as u64,
+            emergency,
+            emergencies,
+            sampled: ledger.sampled,
+            expiry_lag: lag.as_secs_f64(),
+            bytes: (self.table.bytes() + bytes) as u64,
+        };
+        snapshot.handshakes = handshakes(&ledger);
+        snapshot.syn_ack_latency = ledger.syn_ack_latency;
+        snapshot.handshake_duration = ledger.handshake_duration;
+        snapshot.half_open = HalfOpenCounts::default();
+        let top = self.config().web.top_servers;
+        let judge = lock(&self.judge);
+        snapshot.servers = judge.detector.servers(top);
+        snapshot.incidents = judge.detector.incidents();
+        snapshot.incidents_raised = judge.detector.raised();
+        snapshot
+    }
+
+    fn embryonic(&self, server: Option<&str>, limit: usize) -> Vec<EmbryonicView> {
+        let config = self.config();
+        let wanted = |flow: &Flow| server.is_none_or(|name| names(name, flow.resp, &config.servers));
+        let now = lock(&self.threads).iter().filter_map(|thread| lock(&thread.published).network_time).max();
+        let Some(now) = now else { return Vec::new() };
+        let aged = |(flow, attempt): (Flow, Attempt)| (now.since(attempt.opened_at), flow, attempt);
+        let mut rows: Vec<_> = self.table.list(limit, now, wanted).into_iter().map(aged).collect();
+        rows.sort_by(|(a, flow_a, _), (b, flow_b, _)| {
+            b.cmp(a).then_with(|| (flow_a.orig, flow_a.resp).cmp(&(flow_b.orig, flow_b.resp)))
+        });
+        rows.into_iter().map(|(age, flow, attempt)| embryonic(age, &flow, &attempt)).collect()
+    }
+}
+
+impl FrameTally {
+    fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.tcp += other.tcp;
+        self.not_tcp += other.not_tcp;
+        self.later_fragments += other.later_fragments;
+        for (mine, theirs) in self.undecoded.iter_mut().zip(other.undecoded) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.segments.iter_mut().zip(other.segments) {
+            *mine += theirs;
+        }
+    }
+
+    fn counts(&self) -> FrameCounts {
+        let undecoded =
+            DecodeError::ALL.iter().map(|&error| (error.as_label(), self.undecoded[error as usize]));
+        FrameCounts {
+            read: self.read,
+            tcp: self.tcp,
+            not_tcp: self.not_tcp,
+            later_fragments: self.later_fragments,
+            undecoded: undecoded.collect(),
+        }
+    }
+}
+
+fn interface(counters: &Arc<InterfaceCounters>) -> InterfaceView {
+    let stats = counters.load();
+    InterfaceView {
+        name: stats.name,
+        frames: stats.frames,
+        bytes: stats.bytes,
+        drops_kernel: stats.drops_kernel,
+        drops_interface: stats.drops_interface,
+        reopened: stats.reopened,
+        up: stats.up,
+    }
+}
+
+/// The ledger with its law kept: between two threads' ticks one may have closed what the other has not yet published as opened.
+fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
+    let [syn_sent, syn_received] = ledger.open.map(|open| open.max(0) as u64);
+    HandshakeCounts {
+        attempts: ledger.closed.iter().sum::<u64>() + syn_sent + syn_received,
+        syn_retransmissions: ledger.syn_retransmissions,
+        syn_ack_retransmissions: ledger.syn_ack_retransmissions,
+        closed: ledger.closed,
+        untracked: ledger.untracked,
+        open_syn_sent: syn_sent,
+        open_syn_received: syn_received,
+        mismatched: ledger.mismatched,
+        simultaneous_opens: ledger.simultaneous_opens,
+        backscatter_syn_ack: ledger.unsolicited_syn_ack,
+        backscatter_rst: ledger.unsolicited_rst,
+    }
+}
+
+/// Whether `name` means this server: its `address:port`, its address, or a name the configuration gives it.
+fn names(name: &str, server: Endpoint, configured: &[crate::config::ServerConfig]) -> bool {
+    name == server.to_string()
+        || name == server.addr.to_string()
+        || configured
+            .iter()
+            .any(|entry| entry.name.as_deref() == Some(name) && entry.covers(server.addr, server.port))
+}
+
+fn embryonic(age: Duration, flow: &Flow, attempt: &Attempt) -> EmbryonicView {
+    EmbryonicView {
+        originator: flow.orig.to_string(),
+        responder: flow.resp.to_string(),
+        state: attempt.state.as_label(),
+        age_seconds: age.as_secs_f64(),
+        syn_retransmissions: attempt.syn_copies,
+        syn_ack_retransmissions: attempt.syn_ack_copies,
+        weight: 1 << attempt.level,
+    }
+}

@@ -1,0 +1,97 @@
+//! Stage 5 of 5, report: the JSON API, version 1. Bounded answers only.
+
+use super::{ApiError, Web};
+use crate::report::snapshot::{EmbryonicView, Snapshot};
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Embryonic connections listed where `limit` is not given.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Most that are listed: the table may hold a million and a listing is for eyes.
+const MAX_LIMIT: usize = 1000;
+
+type Answer = Result<Json<Value>, ApiError>;
+
+fn time(snapshot: &Snapshot) -> Option<f64> {
+    snapshot.network_time.map(|at| at.as_secs_f64())
+}
+
+pub(super) async fn servers(State(web): State<Arc<Web>>) -> Answer {
+    let snapshot = web.snapshot().await?;
+    Ok(Json(json!({ "network_time": time(&snapshot), "servers": snapshot.servers })))
+}
+
+pub(super) async fn incidents(State(web): State<Arc<Web>>) -> Answer {
+    let snapshot = web.snapshot().await?;
+    Ok(Json(json!({ "network_time": time(&snapshot), "incidents": snapshot.incidents })))
+}
+
+pub(super) async fn half_open(State(web): State<Arc<Web>>) -> Answer {
+    let snapshot = web.snapshot().await?;
+    let counts = snapshot.half_open;
+    let discovered = json!({ "reconnect": counts.reconnect, "reset_on_data": counts.reset_on_data });
+    Ok(Json(
+        json!({ "network_time": time(&snapshot), "discovered": discovered, "suspected": counts.suspected }),
+    ))
+}
+
+pub(super) async fn embryonic(
+    State(web): State<Arc<Web>>,
+    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Ok(Query(pairs)) = query else {
+        return Err(bad("the query is malformed; write ?server=address:port&limit=100".to_owned()));
+    };
+    let (server, limit) = parameters(pairs)?;
+    let work = move |web: &Web| -> Result<(Option<String>, Vec<EmbryonicView>, Snapshot), ApiError> {
+        let snapshot = web.source.snapshot();
+        if let Some(name) = &server {
+            let known = snapshot.servers.iter().any(|view| view.server == *name);
+            if !known && name.parse::<SocketAddr>().is_err() {
+                let name = crate::report::text::printable(name);
+                return Err(bad(format!(
+                    "server '{name}' is neither a known name nor address:port; /api/v1/servers lists them"
+                )));
+            }
+        }
+        let mut list = web.source.embryonic(server.as_deref(), limit);
+        list.truncate(limit);
+        Ok((server, list, snapshot))
+    };
+    let (server, list, snapshot) = web.blocking(work).await??;
+    Ok(Json(
+        json!({ "network_time": time(&snapshot), "server": server, "limit": limit, "connections": list }),
+    ))
+}
+
+fn bad(why: String) -> ApiError {
+    ApiError(StatusCode::BAD_REQUEST, why)
+}
+
+fn parameters(pairs: Vec<(String, String)>) -> Result<(Option<String>, usize), ApiError> {
+    let (mut server, mut limit) = (None, DEFAULT_LIMIT);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "server" => server = Some(value).filter(|server| !server.is_empty()),
+            "limit" => match value.parse::<usize>() {
+                Ok(number) if (1..=MAX_LIMIT).contains(&number) => limit = number,
+                _ => {
+                    let value = crate::report::text::printable(&value);
+                    return Err(bad(format!(
+                        "limit '{value}' is not a number from 1 to {MAX_LIMIT}; leave it out for {DEFAULT_LIMIT}"
+                    )));
+                }
+            },
+            _ => {
+                let name = crate::report::text::printable(&name);
+                return Err(bad(format!("unknown parameter '{name}'; there are server and limit")));
+            }
+        }
+    }
+    Ok((server, limit))
+}

@@ -1,0 +1,207 @@
+//! Stage 5 of 5, report: sockets and the connections on them, each bounded in number, size and time.
+//!
+//! Knows nothing of what is served. Reads the clock of tokio, for timeouts only.
+
+use crate::config::ListenAddress;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Connections served at once. A few Prometheus servers, browsers and terminals need a dozen.
+pub const MAX_CONNECTIONS: usize = 128;
+
+/// Of these for one peer address, so that no peer keeps the others out.
+pub const MAX_PER_PEER: usize = 64;
+
+/// A request's header is read within this time, or the connection ends. Also bounds how long one idles between requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection is asked to end after this time: a client that never reads its answers holds its place no longer.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// What an answer may still take when its connection is asked to end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Most bytes of a request's line and headers; hyper answers 431 beyond it.
+const MAX_HEADER: usize = 16 << 10;
+
+/// Pause after an accept that failed, for want of file descriptors usually.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {why}")]
+pub struct HttpError {
+    /// The address as configured.
+    pub address: String,
+    /// What is wrong, and what mends it.
+    pub why: String,
+}
+
+impl HttpError {
+    fn new(address: &ListenAddress, error: &io::Error) -> Self {
+        let text = error.to_string();
+        let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+        let mends = [
+            (io::ErrorKind::AddrInUse, "stop what listens there, or choose"),
+            (io::ErrorKind::AddrNotAvailable, "this host has no such address; choose"),
+            (io::ErrorKind::PermissionDenied, "ports below 1024 need a right; choose"),
+        ];
+        let mend = mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose", |(_, mend)| mend);
+        let mend = format!("{mend} another with --web.listen-address");
+        Self { address: address.to_string(), why: format!("{text}; {mend}") }
+    }
+}
+
+/// Bound sockets, not served yet.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds every address, in order.
+    ///
+    /// # Errors
+    /// The first that cannot be bound.
+    pub async fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
+        let mut sockets = Vec::new();
+        for address in addresses {
+            let socket = match address {
+                ListenAddress::Socket(socket) => TcpListener::bind(socket).await,
+                ListenAddress::Name(host, port) => TcpListener::bind((host.as_str(), *port)).await,
+                // The IPv6 wildcard takes IPv4 too, where the host has IPv6.
+                ListenAddress::Any(port) => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).await {
+                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).await
+                    }
+                    bound => bound,
+                },
+            };
+            sockets.push(socket.map_err(|error| HttpError::new(address, &error))?);
+        }
+        Ok(Self { sockets })
+    }
+
+    /// Where they listen, with the ports the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Serves until `stop` changes or its sender is gone; then lets running answers end, for a second at most.
+    pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
+        let limits =
+            Arc::new(Limits { slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)), peers: Mutex::default() });
+        let mut accepting = JoinSet::new();
+        for socket in self.sockets {
+            accepting.spawn(accept(socket, router.clone(), Arc::clone(&limits), stop.clone()));
+        }
+        while accepting.join_next().await.is_some() {}
+    }
+}
+
+/// How many connections there are, in all and by peer.
+struct Limits {
+    slots: Arc<Semaphore>,
+    peers: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Limits {
+    /// A place for one more connection of this peer, given back when it is dropped.
+    fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.entry(peer).or_default();
+        (*count < MAX_PER_PEER).then(|| {
+            *count += 1;
+            Place { limits: Arc::clone(self), peer }
+        })
+    }
+}
+
+struct Place {
+    limits: Arc<Limits>,
+    peer: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut peers = self.limits.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = peers.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
+async fn accept(socket: TcpListener, router: Router, limits: Arc<Limits>, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let for_connections = stop.clone();
+    loop {
+        let next = async {
+            // Closed semaphores do not occur; without a slot further clients wait in the system's queue.
+            let slot = Arc::clone(&limits.slots).acquire_owned().await.ok();
+            (socket.accept().await, slot)
+        };
+        tokio::select! {
+            () = told(&mut stop) => break,
+            Some(_) = connections.join_next() => {}
+            (accepted, slot) = next => match accepted {
+                Ok((stream, peer)) => {
+                    let Some(place) = limits.enter(peer.ip()) else {
+                        tracing::debug!(msg = "connection refused", %peer, limit = MAX_PER_PEER);
+                        continue;
+                    };
+                    let (router, stop) = (router.clone(), for_connections.clone());
+                    connections.spawn(async move {
+                        connection(stream, router, stop).await;
+                        drop((place, slot));
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(msg = "cannot accept a connection", %error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Waits until serving is to end.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|&stop| stop).await;
+}
+
+async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        () = tokio::time::sleep(LIFETIME) => None,
+        () = told(&mut stop) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    // A client that went away or was too slow is no concern of the log.
+    if let Err(error) = ended {
+        tracing::debug!(msg = "connection ended", %error);
+    }
+}

@@ -1,0 +1,168 @@
+//! Stage 5 of 5, report: the HTTP side: page, metrics, health, API.
+//!
+//! Answers from snapshots only; never sees a packet or the table. Every error is JSON with one line.
+
+mod api;
+mod listen;
+
+pub use listen::{HttpError, Listeners, MAX_CONNECTIONS, MAX_PER_PEER};
+
+use super::metrics::{CONTENT_TYPE, Metrics};
+use super::snapshot::{Snapshot, SnapshotSource};
+use super::{page, text};
+use crate::config::TelemetryPath;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+/// Reads the configuration again. Gives what to say of it, or why the old one stays.
+pub type Reload = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// What the page links to, besides the metrics.
+pub(super) const LINKS: [&str; 6] = [
+    "/api/v1/servers",
+    "/api/v1/incidents",
+    "/api/v1/embryonic",
+    "/api/v1/half-open",
+    "/-/healthy",
+    "/-/ready",
+];
+
+/// What the handlers share.
+pub struct Web {
+    source: Arc<dyn SnapshotSource>,
+    metrics: Arc<Metrics>,
+    telemetry_path: TelemetryPath,
+    reload: Reload,
+}
+
+impl Web {
+    /// Serves what `source` knows.
+    pub fn new(
+        source: Arc<dyn SnapshotSource>,
+        metrics: Arc<Metrics>,
+        telemetry_path: TelemetryPath,
+        reload: Reload,
+    ) -> Arc<Self> {
+        Arc::new(Self { source, metrics, telemetry_path, reload })
+    }
+
+    /// Every route.
+    pub fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/", get(index))
+            .route("/style.css", get(style))
+            .route(self.telemetry_path.as_str(), get(telemetry))
+            .route("/-/healthy", get(async || "halfopen is healthy.\n"))
+            .route("/-/ready", get(ready))
+            .route("/-/reload", post(reload))
+            .route("/api/v1/servers", get(api::servers))
+            .route("/api/v1/embryonic", get(api::embryonic))
+            .route("/api/v1/incidents", get(api::incidents))
+            .route("/api/v1/half-open", get(api::half_open))
+            .method_not_allowed_fallback(wrong_method)
+            .fallback(not_found)
+            .layer(map_response(safe_headers))
+            .with_state(Arc::clone(self))
+    }
+
+    /// A snapshot, taken where waiting for a lock holds up no other request.
+    async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, ApiError> {
+        self.blocking(|web| web.source.snapshot()).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let web = Arc::clone(self);
+        let result = tokio::task::spawn_blocking(move || work(&web)).await;
+        result.map_err(|error| {
+            ApiError(StatusCode::INTERNAL_SERVER_ERROR, format!("request failed: {error}; see the log"))
+        })
+    }
+}
+
+/// A refusal, as `{"error": "one line"}`.
+struct ApiError(StatusCode, String);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.0, axum::Json(serde_json::json!({ "error": self.1 }))).into_response()
+    }
+}
+
+/// No page loads, frames or guesses anything it should not.
+async fn safe_headers(mut response: Response) -> Response {
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn index(State(web): State<Arc<Web>>) -> Result<impl IntoResponse, ApiError> {
+    let body = web.blocking(|web| page::page(&web.source.snapshot(), web.telemetry_path.as_str())).await?;
+    Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body))
+}
+
+async fn style() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)
+}
+
+async fn telemetry(State(web): State<Arc<Web>>) -> Result<impl IntoResponse, ApiError> {
+    let body = web.blocking(|web| web.metrics.render(&web.source.snapshot())).await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body))
+}
+
+/// Ready: every capture is open. A silent link is ready; a failed one is not.
+async fn ready(State(web): State<Arc<Web>>) -> Result<&'static str, ApiError> {
+    let snapshot = web.snapshot().await?;
+    let down: Vec<&str> =
+        snapshot.interfaces.iter().filter(|view| !view.up).map(|view| view.name.as_str()).collect();
+    let why = if snapshot.interfaces.is_empty() {
+        "no capture is open yet; try again in a moment".to_owned()
+    } else if down.is_empty() {
+        return Ok("halfopen is ready.\n");
+    } else {
+        format!("not capturing on {}; see the log for why", down.join(", "))
+    };
+    Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why))
+}
+
+async fn reload(State(web): State<Arc<Web>>, headers: HeaderMap) -> Result<String, ApiError> {
+    // A page on another site may not make a browser do this.
+    let foreign = headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    if foreign {
+        let why = "another site's page may not reload the configuration; use curl -X POST".to_owned();
+        return Err(ApiError(StatusCode::FORBIDDEN, why));
+    }
+    match web.blocking(|web| (web.reload)()).await? {
+        Ok(said) => Ok(format!("{said}\n")),
+        Err(why) => Err(ApiError(StatusCode::INTERNAL_SERVER_ERROR, why)),
+    }
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let mend = if uri.path() == "/-/reload" { "use POST" } else { "use GET" };
+    let path = text::printable(uri.path());
+    ApiError(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible on {path}; {mend}"))
+}
+
+async fn not_found(State(web): State<Arc<Web>>, uri: Uri) -> ApiError {
+    let known = ["/", web.telemetry_path.as_str()].into_iter().chain(LINKS).collect::<Vec<_>>().join(", ");
+    let path = text::printable(uri.path());
+    ApiError(StatusCode::NOT_FOUND, format!("nothing at {path}; there are {known} and POST /-/reload"))
+}

@@ -1,0 +1,173 @@
+//! Stage 3 of 5, track: what time does to attempts: overdue at the grace age, expired at their timeout, evicted in an emergency.
+//!
+//! Costs O(1) a deadline, never walks the table, and stops at a budget. No clock but the network time handed in.
+
+use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
+use super::flow::{TupleV4, TupleV6};
+use super::handshake::Attempt;
+use super::lane::{Due, Record, Waits};
+use super::remembered::Ended;
+use super::table::{Fate, Place};
+use super::tracker::{Laned, Tracker};
+use super::waiting::StillOpen;
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// Deadlines are looked at this often at the most, of network time: often enough that nothing shows, seldom enough that a flood
+/// does not pay for it with each packet.
+const STRIDE: Duration = Duration::from_millis(1);
+
+/// What became of a record that was due.
+enum Fell {
+    Overdue(Attempt),
+    Stays,
+    Expired(Attempt),
+}
+
+impl Tracker {
+    /// Brings attempts up to network time `now`; call it before the segment that brought this time.
+    #[inline]
+    pub fn advance(&mut self, now: Timestamp, sink: &mut impl EventSink) {
+        if now >= self.next_due {
+            self.advance_to(now, sink);
+        }
+    }
+
+    /// Says what of the open attempts would be overdue if nothing more came. Nothing expires: open stays open.
+    pub fn finish(&mut self, sink: &mut impl EventSink) {
+        self.settle::<TupleV4>(sink);
+        self.settle::<TupleV6>(sink);
+    }
+
+    fn settle<K: Laned>(&mut self, sink: &mut impl EventSink) {
+        let never = Duration::MAX;
+        let waits = Waits { first: never, second: never };
+        while let Some(record) = K::lane(self).pop_due(Timestamp::FAR_FUTURE.minus(STRIDE), waits) {
+            self.fall_due(record, false, sink);
+        }
+    }
+
+    fn advance_to(&mut self, now: Timestamp, sink: &mut impl EventSink) {
+        let emergency = self.table.update_emergency();
+        let waits = self.waits(emergency);
+        let mut budget = self.budget;
+        self.expire::<TupleV4>(now, waits, emergency, &mut budget, sink);
+        self.expire::<TupleV6>(now, waits, emergency, &mut budget, sink);
+        let due = [self.v4.next_due(waits), self.v6.next_due(waits)];
+        let due = due.into_iter().flatten().min();
+        self.lag = due.map_or(Duration::ZERO, |due| now.since(due));
+        // In an emergency the waits change with the table, not with time: look again soon.
+        let soon = now.plus(STRIDE);
+        self.next_due = if emergency { soon } else { due.map_or(Timestamp::FAR_FUTURE, |due| due.max(soon)) };
+    }
+
+    fn waits(&self, emergency: bool) -> Waits {
+        let timeouts = self.timeouts;
+        let first = timeouts.syn_sent.min(timeouts.syn_received);
+        let second = timeouts.syn_sent.max(timeouts.syn_received);
+        let most = if emergency { timeouts.emergency } else { Duration::MAX };
+        Waits { first: first.min(most), second: second.min(most) }
+    }
+
+    fn expire<K: Laned>(
+        &mut self,
+        now: Timestamp,
+        waits: Waits,
+        emergency: bool,
+        budget: &mut usize,
+        sink: &mut impl EventSink,
+    ) {
+        while *budget > 0 {
+            let Some(record) = K::lane(self).pop_due(now, waits) else { return };
+            *budget -= 1;
+            self.fall_due(record, emergency, sink);
+        }
+    }
+
+    fn fall_due<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
+        match (record.due, K::lane(self).ring()) {
+            (Due::Grace, Some(ring)) => {
+                if let Some(open) = self.table.waiting.reached(ring, record.class) {
+                    K::lane(self).wait_on(record);
+                    overdue(record, open, sink);
+                }
+            }
+            (Due::Grace | Due::First | Due::Second, _) => self.look_up(record, emergency, sink),
+        }
+    }
+
+    /// Looks a record's attempt up in the table and does what is due.
+    fn look_up<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
+        let Record { due, key, opened_at, at, .. } = record;
+        let timeouts = self.timeouts;
+        let table = &*self.table;
+        let decide = |attempt: &mut Attempt| {
+            if attempt.opened_at != opened_at {
+                return (Fate::Keep, None);
+            }
+            let age = at.since(opened_at);
+            let life = match attempt.state {
+                HandshakeState::SynSent => timeouts.syn_sent,
+                HandshakeState::SynReceived => timeouts.syn_received,
+            };
+            let mut before = *attempt;
+            match due {
+                Due::Grace => {
+                    attempt.overdue = true;
+                    (Fate::Keep, Some(Fell::Overdue(before)))
+                }
+                Due::First | Due::Second if emergency || age >= life => {
+                    before.overdue = table.waiting.overdue(attempt, age);
+                    table.waiting.ended(attempt, age);
+                    (Fate::Remove, Some(Fell::Expired(before)))
+                }
+                Due::First | Due::Second => (Fate::Keep, Some(Fell::Stays)),
+            }
+        };
+        let mut fell = table.visit(&key, Place::First, at, decide).flatten();
+        if fell.is_none() && table.has_crossed() {
+            fell = table.visit(&key, Place::Crossed, at, decide).flatten();
+        }
+        match fell {
+            // It ended before, or another attempt has its tuple: this record is of the past.
+            None => {}
+            Some(Fell::Stays) => K::lane(self).wait_on(record),
+            Some(Fell::Overdue(attempt)) => {
+                K::lane(self).wait_on(record);
+                overdue(record, StillOpen::from(&attempt), sink);
+            }
+            Some(Fell::Expired(attempt)) => self.expired(key, &attempt, at, sink),
+        }
+    }
+
+    fn expired<K: Laned>(&mut self, key: K, attempt: &Attempt, at: Timestamp, sink: &mut impl EventSink) {
+        let flow = key.flow(attempt.originator_is_low);
+        let after = at.since(attempt.opened_at);
+        let (outcome, life) = match attempt.state {
+            HandshakeState::SynSent => (Outcome::Unanswered, self.timeouts.syn_sent),
+            HandshakeState::SynReceived => (Outcome::Abandoned, self.timeouts.syn_received),
+        };
+        let outcome = if after < life { Outcome::Evicted } else { outcome };
+        if outcome == Outcome::Evicted {
+            // What the server still sends for it was asked for.
+            self.table.shares.refused(flow.resp, at);
+        }
+        if attempt.syn_copies > 0 {
+            // A stack that retransmits may do so once more; a flood's SYNs come once and are not worth the place.
+            let ended = Ended { isn: attempt.isn, syn_payload: attempt.syn_payload, completed: false };
+            self.table.remembered.remember(&flow, ended, at);
+        }
+        let kind = self.closed(attempt, outcome, after);
+        sink.on_event(&HandshakeEvent { ts: at, flow, weight: 1 << attempt.level, kind });
+    }
+}
+
+fn overdue<K: Laned>(record: Record<K>, open: StillOpen, sink: &mut impl EventSink) {
+    let kind = EventKind::Overdue {
+        state: open.state,
+        syn_retransmissions: open.syn_copies,
+        syn_ack_retransmissions: open.syn_ack_copies,
+    };
+    let flow = record.key.flow(open.originator_is_low);
+    sink.on_event(&HandshakeEvent { ts: record.at, flow, weight: 1 << open.level, kind });
+}

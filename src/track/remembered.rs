@@ -1,0 +1,181 @@
+//! Stage 3 of 5, track: attempts that ended, so that a late copy of a segment is not taken for something new.
+//!
+//! A set-associative cache of fixed size: the oldest of a set makes room. No clock but the time handed in.
+
+use super::flow::Flow;
+use crate::decode::segment::SeqNumber;
+use crate::time::Timestamp;
+use ahash::RandomState;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Ways of a set: with its lock a set fills two cache lines.
+const WAYS: usize = 5;
+
+/// What is kept of an attempt that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ended {
+    /// The originator's ISN.
+    pub(crate) isn: SeqNumber,
+    /// Data its SYN carried, bytes.
+    pub(crate) syn_payload: u16,
+    /// Completed; else it expired.
+    pub(crate) completed: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Way {
+    /// Keyed fingerprint of the flow; 0 is an empty way.
+    fingerprint: u64,
+    isn: u32,
+    /// Seconds of network time when it ended, modulo 2^32.
+    ended: u32,
+    syn_payload: u16,
+    completed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    ways: [Way; WAYS],
+}
+
+/// Attempts that ended, by a keyed fingerprint of their flow.
+pub(crate) struct Remembered {
+    sets: Box<[Mutex<Set>]>,
+    /// One bit a set: has it ever held anything? Spares a flood of new tuples the way to an empty set.
+    used: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl Remembered {
+    /// Room for about `entries`; 0 switches it off.
+    pub(crate) fn new(entries: usize, hasher: RandomState) -> Self {
+        let sets = if entries == 0 { 0 } else { entries.div_ceil(WAYS).next_power_of_two() };
+        Self {
+            sets: (0..sets).map(|_| Mutex::new(Set::default())).collect(),
+            used: (0..sets.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            hasher,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.sets.len() * size_of::<Mutex<Set>>() + self.used.len() * 8
+    }
+
+    #[inline]
+    fn place(&self, flow: &Flow) -> Option<(usize, u64)> {
+        if self.sets.is_empty() {
+            return None;
+        }
+        let hash = self.hasher.hash_one(flow);
+        Some((hash as usize & (self.sets.len() - 1), hash | 1))
+    }
+
+    fn is_used(&self, set: usize) -> bool {
+        self.used[set / 64].load(Ordering::Relaxed) & (1 << (set % 64)) != 0
+    }
+
+    /// What is remembered of the last attempt of `flow`.
+    #[inline]
+    pub(crate) fn find(&self, flow: &Flow) -> Option<Ended> {
+        let (set, fingerprint) = self.place(flow)?;
+        if !self.is_used(set) {
+            return None;
+        }
+        let set = self.sets[set].lock().unwrap_or_else(PoisonError::into_inner);
+        let way = set.ways.iter().find(|way| way.fingerprint == fingerprint)?;
+        Some(Ended { isn: SeqNumber(way.isn), syn_payload: way.syn_payload, completed: way.completed })
+    }
+
+    /// Remembers the end of an attempt in place of an earlier one of the same flow, or of the oldest of its set.
+    pub(crate) fn remember(&self, flow: &Flow, ended: Ended, now: Timestamp) {
+        let Some((index, fingerprint)) = self.place(flow) else { return };
+        let seconds = (now.as_nanos().div_euclid(1_000_000_000)) as u32;
+        if !self.is_used(index) {
+            self.used[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+        }
+        let mut set = self.sets[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let age = |way: &Way| {
+            if way.fingerprint == fingerprint {
+                u64::MAX
+            } else if way.fingerprint == 0 {
+                u64::MAX - 1
+            } else {
+                u64::from(seconds.wrapping_sub(way.ended))
+            }
+        };
+        if let Some(way) = set.ways.iter_mut().max_by_key(|way| age(way)) {
+            *way = Way {
+                fingerprint,
+                isn: ended.isn.0,
+                ended: seconds,
+                syn_payload: ended.syn_payload,
+                completed: ended.completed,
+            };
+        }
+    }
+
+    /// Forgets a flow: a reset ended it, and the same ISN may open it anew.
+    pub(crate) fn forget(&self, flow: &Flow) {
+        let Some((index, fingerprint)) = self.place(flow) else { return };
+        if !self.is_used(index) {
+            return;
+        }
+        let mut set = self.sets[index].lock().unwrap_or_else(PoisonError::into_inner);
+        for way in set.ways.iter_mut().filter(|way| way.fingerprint == fingerprint) {
+            *way = Way::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::segment::Endpoint;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn flow(i: u32) -> Flow {
+        let end = |addr: u32, port| Endpoint::new(IpAddr::V4(Ipv4Addr::from_bits(addr)), port);
+        Flow { orig: end(0xc612_0000 + i, 1024), resp: end(0xc000_0201, 80) }
+    }
+
+    fn ended(isn: u32) -> Ended {
+        Ended { isn: SeqNumber(isn), syn_payload: 0, completed: true }
+    }
+
+    #[test]
+    fn remembers_replaces_forgets() {
+        let memory = Remembered::new(1000, RandomState::with_seeds(1, 2, 3, 4));
+        assert_eq!(memory.find(&flow(1)), None);
+        memory.remember(&flow(1), ended(7), Timestamp::from_parts(1, 0));
+        memory.remember(&flow(1), ended(8), Timestamp::from_parts(2, 0));
+        assert_eq!(memory.find(&flow(1)), Some(ended(8)));
+        assert_eq!(memory.find(&flow(2)), None);
+        memory.forget(&flow(1));
+        assert_eq!(memory.find(&flow(1)), None);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_size_never_changes() {
+        let memory = Remembered::new(5, RandomState::with_seeds(1, 2, 3, 4));
+        let before = memory.bytes();
+        for i in 0..10_000 {
+            memory.remember(&flow(i), ended(i), Timestamp::from_parts(i64::from(i), 0));
+        }
+        assert_eq!(memory.bytes(), before);
+        let kept: Vec<u32> = (0..10_000).filter(|&i| memory.find(&flow(i)).is_some()).collect();
+        assert_eq!(kept, [9995, 9996, 9997, 9998, 9999]);
+    }
+
+    #[test]
+    fn off_remembers_nothing() {
+        let memory = Remembered::new(0, RandomState::with_seeds(1, 2, 3, 4));
+        memory.remember(&flow(1), ended(7), Timestamp::EPOCH);
+        assert_eq!(memory.find(&flow(1)), None);
+    }
+
+    #[test]
+    fn a_set_fills_two_cache_lines() {
+        assert_eq!(size_of::<Mutex<Set>>(), 128);
+    }
+}

@@ -1,0 +1,129 @@
+//! Stage 3 of 5, track: who may have how much of the table.
+//!
+//! A fixed array of counters; knows servers by a keyed hash only. No allocation after the start, no clock.
+
+use crate::decode::segment::Endpoint;
+use crate::time::Timestamp;
+use ahash::RandomState;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Counters. A server shares its counter with another by chance of 1 in 65,536 and is then held to their sum.
+const COUNTERS: usize = 1 << 16;
+
+/// A server may hold this many times the free part of the table: dynamic thresholds (Choudhury and Hahne, IEEE/ACM Trans.
+/// Networking 6(2), 1998). One flooded server alone comes to rest at 8/9 of the table and leaves 1/9 to everybody else; n of
+/// them share 8n/(1+8n) evenly, without anybody being counted or named.
+const ALPHA: u64 = 8;
+
+/// Beyond this level a sample stands for too much to be worth its place: 1 in 4,096.
+pub(crate) const MAX_LEVEL: u8 = 12;
+
+/// A refused SYN's answers may come this long after: six SYN-ACKs of a Linux server, the last 31 s after the first.
+const ANSWERS_FOR: u32 = 64;
+
+/// How many entries each server holds, within the error of a hashed counter.
+pub(crate) struct Shares {
+    counters: Box<[AtomicU32]>,
+    /// When an attempt towards each was last refused or evicted: seconds of network time modulo 2^32, 0 for never.
+    refused: Box<[AtomicU32]>,
+    hasher: RandomState,
+}
+
+/// What the table does with a new attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Track 1 in 2^level of that server's attempts; 0: all.
+    Sample(u8),
+    /// Count it only.
+    Refuse,
+}
+
+impl Shares {
+    pub(crate) fn new(hasher: RandomState) -> Self {
+        let zeros = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
+        Self { counters: zeros(), refused: zeros(), hasher }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        2 * COUNTERS * size_of::<AtomicU32>()
+    }
+
+    #[inline]
+    fn place(&self, server: Endpoint) -> usize {
+        self.hasher.hash_one(server) as usize % COUNTERS
+    }
+
+    #[inline]
+    fn counter(&self, server: Endpoint) -> &AtomicU32 {
+        &self.counters[self.place(server)]
+    }
+
+    /// Notes that an attempt towards `server` is not in the table though its answers may be seen.
+    pub(crate) fn refused(&self, server: Endpoint, now: Timestamp) {
+        self.refused[self.place(server)].store(seconds(now), Ordering::Relaxed);
+    }
+
+    /// Whether an answer of `server` may be to an attempt that is not in the table.
+    pub(crate) fn refused_lately(&self, server: Endpoint, now: Timestamp) -> bool {
+        let refused = self.refused[self.place(server)].load(Ordering::Relaxed);
+        refused != 0 && seconds(now).wrapping_sub(refused) <= ANSWERS_FOR
+    }
+
+    /// Judges a new attempt towards `server` while `free` places are left.
+    #[inline]
+    pub(crate) fn admit(&self, server: Endpoint, free: usize) -> Admission {
+        admission(u64::from(self.counter(server).load(Ordering::Relaxed)), free as u64)
+    }
+
+    #[inline]
+    pub(crate) fn entered(&self, server: Endpoint) {
+        self.counter(server).fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn left(&self, server: Endpoint) {
+        self.counter(server).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn seconds(now: Timestamp) -> u32 {
+    now.as_nanos().div_euclid(1_000_000_000) as u32
+}
+
+/// Below half its threshold a server is tracked whole; each halving of what is left to it halves its sample.
+fn admission(share: u64, free: u64) -> Admission {
+    let threshold = ALPHA * free;
+    if free == 0 || share >= threshold {
+        return Admission::Refuse;
+    }
+    let level = (threshold / (threshold - share)).ilog2();
+    Admission::Sample((level as u8).min(MAX_LEVEL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_rise_as_the_share_nears_its_threshold() {
+        // 100 free places: threshold 800.
+        assert_eq!(admission(0, 100), Admission::Sample(0));
+        assert_eq!(admission(399, 100), Admission::Sample(0));
+        assert_eq!(admission(400, 100), Admission::Sample(1));
+        assert_eq!(admission(600, 100), Admission::Sample(2));
+        assert_eq!(admission(799, 100), Admission::Sample(9));
+        assert_eq!(admission(800, 100), Admission::Refuse);
+        assert_eq!(admission(0, 0), Admission::Refuse);
+    }
+
+    #[test]
+    fn one_flooded_server_leaves_a_ninth_to_the_others() {
+        let limit = 90_000u64;
+        let mut held = 0u64;
+        while admission(held, limit - held) != Admission::Refuse {
+            held += 1;
+        }
+        assert_eq!(held, 80_000);
+        assert_eq!(admission(10, limit - held), Admission::Sample(0));
+    }
+}

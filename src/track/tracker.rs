@@ -1,0 +1,393 @@
+//! Stage 3 of 5, track: one packet thread's tracker: segments and time in, events out.
+//!
+//! No bytes, no I/O, no clock, no metrics. What a segment does is decided in `handshake`, what is stored in `table`.
+
+use super::counts::LedgerCounts;
+use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
+use super::flow::{self, AnyTuple, Flow, TupleV4, TupleV6};
+use super::grace::GRACE;
+use super::handshake::{Attempt, Sender, Step, next};
+use super::lane::Lane;
+use super::remembered::Ended;
+use super::shares::Admission;
+use super::table::{Fate, HalfOpenTable, Keyed, Place};
+use super::waiting::Ticket;
+use crate::config::TableConfig;
+use crate::decode::segment::{Segment, SegmentKind};
+use crate::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Life of an attempt by state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) syn_sent: Duration,
+    pub(super) syn_received: Duration,
+    pub(super) emergency: Duration,
+}
+
+impl From<&TableConfig> for Timeouts {
+    fn from(config: &TableConfig) -> Self {
+        Self {
+            syn_sent: config.syn_sent_timeout,
+            syn_received: config.syn_received_timeout,
+            emergency: config.emergency_timeout,
+        }
+    }
+}
+
+/// Follows the handshakes of one packet thread in a table that all threads share.
+///
+/// Call [`Self::advance`] with the network time before each segment, then [`Self::on_segment`].
+pub struct Tracker {
+    pub(super) table: Arc<HalfOpenTable>,
+    pub(super) timeouts: Timeouts,
+    pub(super) counts: LedgerCounts,
+    pub(super) v4: Lane<TupleV4>,
+    pub(super) v6: Lane<TupleV6>,
+    /// Nothing is due before.
+    pub(super) next_due: Timestamp,
+    /// Records looked at in one call of `advance`, at most.
+    pub(super) budget: usize,
+    pub(super) lag: Duration,
+}
+
+/// A tuple that knows its lane.
+pub(super) trait Laned: Keyed {
+    fn lane(tracker: &mut Tracker) -> &mut Lane<Self>;
+}
+
+impl Laned for TupleV4 {
+    fn lane(tracker: &mut Tracker) -> &mut Lane<Self> {
+        &mut tracker.v4
+    }
+}
+
+impl Laned for TupleV6 {
+    fn lane(tracker: &mut Tracker) -> &mut Lane<Self> {
+        &mut tracker.v6
+    }
+}
+
+/// Where a new attempt will wait for its grace age.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    class: usize,
+    ticket: Ticket,
+}
+
+/// What a SYN met.
+enum Met {
+    Opened { level: u8 },
+    Repeated(Attempt),
+    Superseded(Attempt),
+    Crossing,
+    Remembered,
+    Refused,
+}
+
+impl Tracker {
+    /// A tracker on a table. `budget` bounds how many deadlines one call of [`Self::advance`] handles, so that a live packet is
+    /// never held up; `usize::MAX` where nothing waits (replay).
+    pub fn new(table: Arc<HalfOpenTable>, config: &TableConfig, budget: usize) -> Self {
+        let (v4, v6) = (Lane::new(table.waiting.lane()), Lane::new(table.waiting.lane()));
+        Self {
+            table,
+            timeouts: Timeouts::from(config),
+            counts: LedgerCounts::default(),
+            v4,
+            v6,
+            next_due: Timestamp::FAR_FUTURE,
+            budget,
+            lag: Duration::ZERO,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &LedgerCounts {
+        &self.counts
+    }
+
+    /// How far expiry lags behind network time.
+    pub fn lag(&self) -> Duration {
+        self.lag
+    }
+
+    /// Bytes the deadlines take.
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes()
+    }
+
+    /// Applies timeouts that changed.
+    pub fn reconfigure(&mut self, config: &TableConfig) {
+        self.timeouts = Timeouts::from(config);
+        self.next_due = Timestamp::EPOCH;
+    }
+
+    /// Takes one segment; its `ts` is network time.
+    #[inline]
+    pub fn on_segment(&mut self, segment: &Segment, sink: &mut impl EventSink) {
+        let (tuple, src_is_low) = flow::tuple(segment.src, segment.dst);
+        match tuple {
+            AnyTuple::V4(key) => self.on_tuple(key, src_is_low, segment, sink),
+            AnyTuple::V6(key) => self.on_tuple(key, src_is_low, segment, sink),
+        }
+    }
+
+    #[inline]
+    fn on_tuple<K: Laned>(&mut self, key: K, src_is_low: bool, segment: &Segment, sink: &mut impl EventSink) {
+        match segment.kind {
+            SegmentKind::Syn => self.on_syn(key, src_is_low, segment, sink),
+            SegmentKind::SynAck | SegmentKind::Ack | SegmentKind::Fin | SegmentKind::Rst => {
+                let found = self.on_other(key, Place::First, src_is_low, segment, sink);
+                let crossed =
+                    self.table.has_crossed() && self.on_other(key, Place::Crossed, src_is_low, segment, sink);
+                if !found && !crossed {
+                    self.on_stray(segment, sink);
+                }
+            }
+            SegmentKind::Odd => {}
+        }
+    }
+
+    fn on_syn<K: Laned>(&mut self, key: K, src_is_low: bool, segment: &Segment, sink: &mut impl EventSink) {
+        let flow = key.flow(src_is_low);
+        let class = self.table.grace.class(flow.resp);
+        let lane = K::lane(self).ring();
+        let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class) };
+        let mut met = self.meet(key, Place::First, src_is_low, segment, wait);
+        let mut place = Place::First;
+        if matches!(met, Met::Crossing) {
+            place = Place::Crossed;
+            met = self.meet(key, Place::Crossed, src_is_low, segment, wait);
+        }
+        let mut say = |weight, kind| sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
+        let syn = traits(segment);
+        match met {
+            Met::Opened { level } => {
+                self.counts.sampled += u64::from(level > 0);
+                say(1 << level, EventKind::Opened { syn });
+                if place == Place::Crossed {
+                    self.counts.simultaneous_opens += 1;
+                    say(1, EventKind::SimultaneousOpen);
+                }
+                self.opened(key, src_is_low, wait, level, segment.ts);
+            }
+            Met::Superseded(before) => {
+                let outcome = Outcome::Superseded;
+                self.counts.closed(outcome, before.state);
+                let after = segment.ts.since(before.opened_at);
+                let (state, overdue) = (before.state, before.overdue);
+                say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
+                say(1 << before.level, EventKind::Opened { syn });
+                self.opened(key, src_is_low, wait, before.level, segment.ts);
+            }
+            Met::Repeated(before) => {
+                self.counts.syn_retransmissions += 1;
+                let (state, count) = (Some(before.state), (before.syn_copies + 1).min(15));
+                say(1 << before.level, EventKind::SynRetransmitted { state, count });
+            }
+            Met::Remembered => {
+                self.counts.syn_retransmissions += 1;
+                say(1, EventKind::SynRetransmitted { state: None, count: 0 });
+            }
+            Met::Refused => {
+                self.counts.untracked += 1;
+                self.table.shares.refused(flow.resp, segment.ts);
+                say(1, EventKind::Untracked { syn });
+            }
+            // A third SYN cannot cross: the crossing attempt has this direction.
+            Met::Crossing => {}
+        }
+    }
+
+    fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, now: Timestamp) {
+        self.counts.opened();
+        self.table.waiting.opened(wait.ticket, level, src_is_low);
+        K::lane(self).open(key, wait.class, now);
+        self.next_due = self.next_due.min(now.plus(GRACE[wait.class]));
+    }
+
+    /// Puts a SYN to the attempt of its tuple, or enters a new one.
+    fn meet<K: Laned>(
+        &mut self,
+        key: K,
+        place: Place,
+        src_is_low: bool,
+        segment: &Segment,
+        wait: Wait,
+    ) -> Met {
+        let fresh = |level| Attempt {
+            opened_at: segment.ts,
+            isn: segment.seq,
+            responder_isn: Default::default(),
+            syn_payload: segment.payload_len,
+            state: HandshakeState::SynSent,
+            syn_copies: 0,
+            syn_ack_copies: 0,
+            level,
+            originator_is_low: src_is_low,
+            overdue: false,
+            early_ack: false,
+            crossed: place == Place::Crossed,
+            ticket: wait.ticket,
+        };
+        let full = K::lane(self).waiting_for_grace(wait.class) >= self.table.waiting.size();
+        let table = &*self.table;
+        let present = |attempt: &mut Attempt| {
+            if attempt.originator_is_low != src_is_low {
+                attempt.crossed = true;
+                return Met::Crossing;
+            }
+            let before = *attempt;
+            let age = segment.ts.since(before.opened_at);
+            if attempt.isn == segment.seq {
+                attempt.syn_copies = (before.syn_copies + 1).min(15);
+                table.waiting.changed(attempt, age);
+                Met::Repeated(before)
+            } else if full {
+                Met::Refused
+            } else {
+                let overdue = table.waiting.overdue(&before, age);
+                table.waiting.ended(&before, age);
+                *attempt = fresh(before.level);
+                Met::Superseded(Attempt { overdue, ..before })
+            }
+        };
+        let absent = || {
+            let flow = key.flow(src_is_low);
+            if table.remembered.find(&flow).is_some_and(|ended| ended.isn == segment.seq) {
+                return (None, Met::Remembered);
+            }
+            match table.shares.admit(flow.resp, table.free()) {
+                Admission::Sample(level) if !full && table.samples(&flow, segment.seq, level) => {
+                    (Some(fresh(level)), Met::Opened { level })
+                }
+                Admission::Sample(_) | Admission::Refuse => (None, Met::Refused),
+            }
+        };
+        table.visit_or_enter(&key, place, segment.ts, present, absent)
+    }
+
+    /// Puts any other segment to the attempt of its tuple; whether there was one.
+    #[inline]
+    fn on_other<K: Laned>(
+        &mut self,
+        key: K,
+        place: Place,
+        src_is_low: bool,
+        segment: &Segment,
+        sink: &mut impl EventSink,
+    ) -> bool {
+        let table = &*self.table;
+        let visited = table.visit(&key, place, segment.ts, |attempt| {
+            let mut before = *attempt;
+            let sender =
+                if before.originator_is_low == src_is_low { Sender::Originator } else { Sender::Responder };
+            let visible = || table.visibility.sees(key.flow(before.originator_is_low).resp);
+            let step = next(&before, sender, segment, visible);
+            let fate = take(attempt, step);
+            if !matches!(step, Step::Nothing | Step::Mismatch) {
+                let age = segment.ts.since(before.opened_at);
+                before.overdue = table.waiting.overdue(&before, age);
+                match fate {
+                    Fate::Keep => table.waiting.changed(attempt, age),
+                    Fate::Remove => table.waiting.ended(attempt, age),
+                }
+            }
+            (fate, (step, before))
+        });
+        let Some((step, before)) = visited else { return false };
+        self.took(&key.flow(before.originator_is_low), step, &before, segment, sink);
+        true
+    }
+
+    /// Counts and says what a step did.
+    fn took(
+        &mut self,
+        flow: &Flow,
+        step: Step,
+        before: &Attempt,
+        segment: &Segment,
+        sink: &mut impl EventSink,
+    ) {
+        let now = segment.ts;
+        let age = now.since(before.opened_at);
+        let kind = match step {
+            Step::Nothing | Step::EarlyAck { .. } | Step::RepeatSyn | Step::Supersede | Step::Cross => return,
+            Step::Mismatch => {
+                self.counts.mismatched += 1;
+                EventKind::Mismatched { reset: segment.kind == SegmentKind::Rst }
+            }
+            Step::Answer { .. } => {
+                self.table.visibility.saw(flow.resp);
+                self.counts.answered();
+                self.counts.syn_ack_latency.observe(age);
+                EventKind::Answered { after: age, overdue: before.overdue }
+            }
+            Step::RepeatSynAck { .. } => {
+                self.counts.syn_ack_retransmissions += 1;
+                let count = (before.syn_ack_copies + 1).min(7);
+                EventKind::SynAckRetransmitted { after_ack: false, age, count }
+            }
+            Step::Complete => {
+                if segment.kind == SegmentKind::SynAck && before.state == HandshakeState::SynSent {
+                    self.table.visibility.saw(flow.resp);
+                    self.counts.syn_ack_latency.observe(age);
+                }
+                self.counts.handshake_duration.observe(age);
+                let ended = Ended { isn: before.isn, syn_payload: before.syn_payload, completed: true };
+                self.table.remembered.remember(flow, ended, now);
+                self.closed(before, Outcome::Completed, age)
+            }
+            Step::Refuse => {
+                self.table.remembered.forget(flow);
+                self.closed(before, Outcome::Refused, age)
+            }
+            Step::Reset => {
+                self.table.remembered.forget(flow);
+                self.closed(before, Outcome::Reset, age)
+            }
+        };
+        sink.on_event(&HandshakeEvent { ts: now, flow: *flow, weight: 1 << before.level, kind });
+    }
+
+    pub(super) fn closed(&mut self, before: &Attempt, outcome: Outcome, after: Duration) -> EventKind {
+        self.counts.closed(outcome, before.state);
+        EventKind::Closed { outcome, state: before.state, after, overdue: before.overdue }
+    }
+}
+
+/// Changes an attempt as a step says.
+fn take(attempt: &mut Attempt, step: Step) -> Fate {
+    match step {
+        Step::Answer { responder_isn } => {
+            attempt.state = HandshakeState::SynReceived;
+            attempt.responder_isn = responder_isn;
+            attempt.early_ack = false;
+            Fate::Keep
+        }
+        Step::RepeatSynAck { responder_isn } => {
+            attempt.responder_isn = responder_isn;
+            attempt.syn_ack_copies = (attempt.syn_ack_copies + 1).min(7);
+            Fate::Keep
+        }
+        Step::EarlyAck { responder_isn } => {
+            attempt.responder_isn = responder_isn;
+            attempt.early_ack = true;
+            Fate::Keep
+        }
+        Step::Complete | Step::Refuse | Step::Reset => Fate::Remove,
+        Step::Nothing | Step::Mismatch | Step::RepeatSyn | Step::Supersede | Step::Cross => Fate::Keep,
+    }
+}
+
+fn traits(segment: &Segment) -> SynTraits {
+    SynTraits {
+        isn: segment.seq.0,
+        window: segment.window,
+        payload_len: segment.payload_len,
+        ttl: segment.ttl,
+        bare: segment.options_len == 0,
+    }
+}

@@ -1,0 +1,299 @@
+//! Stage 3 of 5, track: what became of the attempts that wait for their grace age.
+//!
+//! One word an attempt in a ring, in the order they opened. Looking there costs nothing; looking into the table for every
+//! attempt of a flood would cost two cache misses each. No clock.
+
+use super::event::HandshakeState;
+use super::grace::GRACE;
+use super::handshake::Attempt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Bits of a ticket that count attempts.
+const SEQUENCE_BITS: u32 = 24;
+const SEQUENCE_MASK: u32 = (1 << SEQUENCE_BITS) - 1;
+
+/// Lanes there can be (8 bits less the three of the grace class): two for each packet thread. Further ones work without a ring.
+const LANES: usize = 31;
+
+/// An attempt this much older than its grace age has surely passed it: its ring may have come round since.
+const SURELY: Duration = Duration::from_secs(2);
+
+/// Set in a word whose attempt ended.
+const ENDED: u16 = 1 << 15;
+
+/// Where an attempt's word lies. The default is nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(pub(crate) u32);
+
+impl Ticket {
+    /// No ring has a word for it.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    fn new(lane: usize, class: usize, sequence: u32) -> Self {
+        Self(((lane * 8 + class) as u32) << SEQUENCE_BITS | (sequence & SEQUENCE_MASK))
+    }
+
+    fn lane(self) -> usize {
+        (self.0 >> (SEQUENCE_BITS + 3)) as usize
+    }
+
+    fn class(self) -> usize {
+        (self.0 >> SEQUENCE_BITS & 7) as usize
+    }
+
+    fn sequence(self) -> u32 {
+        self.0 & SEQUENCE_MASK
+    }
+}
+
+/// What a word says of an attempt that is still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StillOpen {
+    pub(crate) state: HandshakeState,
+    pub(crate) syn_copies: u8,
+    pub(crate) syn_ack_copies: u8,
+    pub(crate) level: u8,
+    pub(crate) originator_is_low: bool,
+}
+
+impl From<&Attempt> for StillOpen {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            state: attempt.state,
+            syn_copies: attempt.syn_copies,
+            syn_ack_copies: attempt.syn_ack_copies,
+            level: attempt.level,
+            originator_is_low: attempt.originator_is_low,
+        }
+    }
+}
+
+fn word(attempt: &Attempt) -> u16 {
+    u16::from(attempt.state == HandshakeState::SynReceived)
+        | u16::from(attempt.syn_copies.min(15)) << 1
+        | u16::from(attempt.syn_ack_copies.min(7)) << 5
+        | u16::from(attempt.level.min(15)) << 8
+        | u16::from(attempt.originator_is_low) << 12
+}
+
+fn still_open(word: u16) -> Option<StillOpen> {
+    let state = if word & 1 == 1 { HandshakeState::SynReceived } else { HandshakeState::SynSent };
+    let open = StillOpen {
+        state,
+        syn_copies: (word >> 1 & 15) as u8,
+        syn_ack_copies: (word >> 5 & 7) as u8,
+        level: (word >> 8 & 15) as u8,
+        originator_is_low: word >> 12 & 1 == 1,
+    };
+    (word & ENDED == 0).then_some(open)
+}
+
+/// Words of a ring that come into being together, when the first of them is needed.
+const CHUNK: usize = 4096;
+
+/// One grace class of one lane.
+struct Ring {
+    chunks: Box<[OnceLock<Box<[AtomicU16]>>]>,
+    /// The next attempt to open, and the next to reach its grace age; modulo 2^24.
+    tail: AtomicU32,
+    head: AtomicU32,
+}
+
+impl Ring {
+    fn new(size: usize) -> Self {
+        let chunks = (0..size.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
+        Self { chunks, tail: AtomicU32::new(0), head: AtomicU32::new(0) }
+    }
+
+    fn len(&self) -> usize {
+        self.chunks.len() * CHUNK
+    }
+
+    #[inline]
+    fn word(&self, sequence: u32) -> &AtomicU16 {
+        let place = sequence as usize & (self.len() - 1);
+        let chunk =
+            self.chunks[place / CHUNK].get_or_init(|| (0..CHUNK).map(|_| AtomicU16::new(0)).collect());
+        &chunk[place % CHUNK]
+    }
+
+    fn waits(&self, sequence: u32) -> bool {
+        let ahead = sequence.wrapping_sub(self.head.load(Ordering::Relaxed)) & SEQUENCE_MASK;
+        (ahead as usize) < self.len()
+    }
+}
+
+/// The rings of all lanes, shared by all threads: one may end what another opened.
+pub(crate) struct Waiting {
+    lanes: Box<[OnceLock<[Ring; GRACE.len()]>]>,
+    taken: AtomicUsize,
+    size: usize,
+}
+
+impl Waiting {
+    /// Rings for at most twice `limit` attempts in each class, 8,388,608 at the most.
+    pub(crate) fn new(limit: usize) -> Self {
+        let size = (2 * limit).next_power_of_two().clamp(CHUNK, 1 << (SEQUENCE_BITS - 1));
+        let lanes = (0..LANES).map(|_| OnceLock::new()).collect();
+        Self { lanes, taken: AtomicUsize::new(0), size }
+    }
+
+    /// A lane of one's own; none where all are taken.
+    pub(crate) fn lane(&self) -> Option<usize> {
+        let lane = self.taken.fetch_add(1, Ordering::Relaxed);
+        let ring = self.lanes.get(lane)?;
+        ring.get_or_init(|| std::array::from_fn(|_| Ring::new(self.size)));
+        Some(lane)
+    }
+
+    /// Attempts a class can keep waiting.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Bytes of the words that came into being.
+    pub(crate) fn bytes(&self) -> usize {
+        let rings = self.lanes.iter().filter_map(OnceLock::get).flatten();
+        let chunks = rings.flat_map(|ring| &ring.chunks).filter(|chunk| chunk.get().is_some());
+        chunks.count() * CHUNK * size_of::<AtomicU16>()
+    }
+
+    fn ring(&self, lane: usize, class: usize) -> Option<&Ring> {
+        self.lanes.get(lane)?.get()?.get(class)
+    }
+
+    /// The ticket the next attempt of this lane and class will have.
+    #[inline]
+    pub(crate) fn next_ticket(&self, lane: Option<usize>, class: usize) -> Ticket {
+        let ring = lane.and_then(|lane| Some((lane, self.ring(lane, class)?)));
+        ring.map_or(Ticket::NONE, |(lane, ring)| Ticket::new(lane, class, ring.tail.load(Ordering::Relaxed)))
+    }
+
+    /// An attempt opened with the ticket last given.
+    #[inline]
+    pub(crate) fn opened(&self, ticket: Ticket, level: u8, originator_is_low: bool) {
+        if let Some(ring) = self.ring(ticket.lane(), ticket.class()) {
+            let sequence = ticket.sequence();
+            let fresh = u16::from(level.min(15)) << 8 | u16::from(originator_is_low) << 12;
+            ring.word(sequence).store(fresh, Ordering::Relaxed);
+            ring.tail.store((sequence + 1) & SEQUENCE_MASK, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the attempt still waits; the ring to write to if so.
+    #[inline]
+    fn waiting(&self, attempt: &Attempt, age: Duration) -> Option<&Ring> {
+        let class = attempt.ticket.class();
+        if attempt.ticket == Ticket::NONE || age >= GRACE.get(class)?.saturating_add(SURELY) {
+            return None;
+        }
+        self.ring(attempt.ticket.lane(), class).filter(|ring| ring.waits(attempt.ticket.sequence()))
+    }
+
+    /// Whether `Overdue` has been said of an attempt of this age.
+    #[inline]
+    pub(crate) fn overdue(&self, attempt: &Attempt, age: Duration) -> bool {
+        if attempt.ticket == Ticket::NONE { attempt.overdue } else { self.waiting(attempt, age).is_none() }
+    }
+
+    /// Copies what changed about an open attempt.
+    #[inline]
+    pub(crate) fn changed(&self, attempt: &Attempt, age: Duration) {
+        if let Some(ring) = self.waiting(attempt, age) {
+            ring.word(attempt.ticket.sequence()).store(word(attempt), Ordering::Relaxed);
+        }
+    }
+
+    /// An attempt ended.
+    #[inline]
+    pub(crate) fn ended(&self, attempt: &Attempt, age: Duration) {
+        if let Some(ring) = self.waiting(attempt, age) {
+            ring.word(attempt.ticket.sequence()).store(ENDED, Ordering::Relaxed);
+        }
+    }
+
+    /// The oldest attempt of a class reaches its grace age: whether it is still open, and how it stands.
+    #[inline]
+    pub(crate) fn reached(&self, lane: usize, class: usize) -> Option<StillOpen> {
+        let ring = self.ring(lane, class)?;
+        let sequence = ring.head.load(Ordering::Relaxed);
+        let word = ring.word(sequence).load(Ordering::Relaxed);
+        ring.head.store((sequence + 1) & SEQUENCE_MASK, Ordering::Relaxed);
+        still_open(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn attempt(ticket: Ticket) -> Attempt {
+        Attempt {
+            opened_at: Timestamp::EPOCH,
+            isn: Default::default(),
+            responder_isn: Default::default(),
+            syn_payload: 0,
+            state: HandshakeState::SynReceived,
+            syn_copies: 3,
+            syn_ack_copies: 2,
+            level: 4,
+            originator_is_low: true,
+            overdue: false,
+            early_ack: false,
+            crossed: false,
+            ticket,
+        }
+    }
+
+    #[test]
+    fn a_word_follows_its_attempt_until_its_grace_age() {
+        let waiting = Waiting::new(4);
+        let lane = waiting.lane();
+        let young = Duration::from_millis(10);
+        let mut opened = Vec::new();
+        for level in [0, 0, 4] {
+            let ticket = waiting.next_ticket(lane, 2);
+            waiting.opened(ticket, level, true);
+            opened.push(attempt(ticket));
+        }
+        waiting.ended(&opened[0], young);
+        waiting.changed(&opened[2], young);
+        assert!(!waiting.overdue(&opened[1], young));
+        assert_eq!(waiting.reached(0, 2), None);
+        assert_eq!(waiting.reached(0, 2).map(|open| open.state), Some(HandshakeState::SynSent));
+        assert!(waiting.overdue(&opened[1], young), "its turn has passed, however young it looks");
+        let changed = StillOpen {
+            state: HandshakeState::SynReceived,
+            syn_copies: 3,
+            syn_ack_copies: 2,
+            level: 4,
+            originator_is_low: true,
+        };
+        assert_eq!(waiting.reached(0, 2), Some(changed));
+    }
+
+    #[test]
+    fn an_old_attempt_touches_no_word_that_came_round() {
+        let waiting = Waiting::new(2);
+        let lane = waiting.lane();
+        let old = attempt(waiting.next_ticket(lane, 0));
+        for _ in 0..=SEQUENCE_MASK {
+            waiting.opened(waiting.next_ticket(lane, 0), 0, true);
+            waiting.reached(0, 0);
+        }
+        waiting.opened(waiting.next_ticket(lane, 0), 0, true);
+        waiting.ended(&old, Duration::from_secs(63));
+        assert!(waiting.reached(0, 0).is_some());
+    }
+
+    #[test]
+    fn beyond_the_last_lane_there_is_none() {
+        let waiting = Waiting::new(2);
+        let lanes: Vec<_> = (0..40).map(|_| waiting.lane()).collect();
+        assert_eq!(lanes.iter().flatten().count(), LANES);
+        assert_eq!(waiting.next_ticket(None, 0), Ticket::NONE);
+    }
+}

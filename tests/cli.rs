@@ -1,0 +1,310 @@
+//! The real binary: what it accepts, what it says, and with which status it ends. Expectations are the contract's, by hand.
+
+// Helpers outside of #[test] functions are test code too; stopping times are measured by the wall clock.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+fn halfopen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_halfopen")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A file of this test's own, removed with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("halfopen-cli-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn help_names_every_flag_of_the_contract() {
+    let top = halfopen(&["--help"]);
+    assert_eq!(top.status.code(), Some(0));
+    for command in ["run", "replay", "check", "interfaces"] {
+        assert!(out(&top).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
+    }
+    for (command, flags) in [
+        (
+            "run",
+            &[
+                "-i, --interface",
+                "-f, --filter",
+                "--config.file",
+                "--web.listen-address",
+                "--web.telemetry-path",
+                "--log.level",
+                "--log.format",
+                "-h, --help",
+            ][..],
+        ),
+        ("replay", &["-f, --filter", "--config.file", "--json", "--events", "--metrics", "--exit-code"][..]),
+    ] {
+        let help = out(&halfopen(&[command, "--help"]));
+        for flag in flags {
+            assert!(help.contains(flag), "{command} --help lacks {flag}");
+        }
+    }
+    let version = halfopen(&["--version"]);
+    assert_eq!(out(&version).trim(), format!("halfopen {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_is_one_line_and_status_2() {
+    for (arguments, expected) in [
+        (&[][..], "no command given; try 'halfopen --help'"),
+        (&["rnu"][..], "unrecognized subcommand 'rnu'"),
+        (&["replay"][..], "<FILE>"),
+        (&["replay", "--jsno", "x"][..], "'--json'"),
+        (&["run", "--web.listen-address", "nowhere"][..], "'nowhere' has no port"),
+        (&["run", "--web.telemetry-path", "/-/ready"][..], "taken by another page"),
+        (&["run", "--log.level", "loud"][..], "error, warn, info, debug"),
+        (
+            &["run", "--config.file", "/nonexistent/x.toml"][..],
+            "/nonexistent/x.toml: No such file or directory",
+        ),
+    ] {
+        let output = halfopen(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = err(&output);
+        assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
+        assert!(text.starts_with("halfopen: ") && text.contains(expected), "{arguments:?}: {text}");
+        assert_eq!(out(&output), "");
+    }
+    let text = err(&halfopen(&["replay", "--jsno", "x"]));
+    assert!(text.ends_with("try 'halfopen replay --help'\n"), "{text}");
+}
+
+#[test]
+fn check_prints_each_problem_with_its_line() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/halfopen.toml");
+    let good = halfopen(&["check", example]);
+    assert_eq!((good.status.code(), out(&good).lines().count()), (Some(0), 1), "{}", out(&good));
+
+    let bad = Scratch::new("bad.toml", "[capture]\nsnaplne = 100\n\n[web]\ntop_servers = \"many\"\n");
+    let output = halfopen(&["check", bad.path()]);
+    assert_eq!(output.status.code(), Some(2));
+    let file = bad.path();
+    assert_eq!(
+        out(&output),
+        format!(
+            "{file}: line 2: capture.snaplne: unknown key; did you mean 'snaplen'?\n\
+             {file}: line 5: web.top_servers: expected an integer, found string; for example top_servers = 50\n"
+        )
+    );
+
+    let run = halfopen(&["run", "--config.file", bad.path()]);
+    assert_eq!(run.status.code(), Some(2), "a wrong configuration starts nothing");
+    assert_eq!(err(&run).lines().count(), 2);
+
+    if !std::path::Path::new("/etc/halfopen/halfopen.toml").exists() {
+        let none = halfopen(&["check"]);
+        assert_eq!(none.status.code(), Some(0));
+        assert!(out(&none).contains("/etc/halfopen/halfopen.toml: there is no such file"));
+    }
+
+    let missing = halfopen(&["check", "/nonexistent/x.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert_eq!(
+        err(&missing),
+        "halfopen: /nonexistent/x.toml: No such file or directory; name an existing file\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_status_1_and_one_line() {
+    for (arguments, names) in [
+        (&["replay", "/nonexistent/a.pcap"][..], "/nonexistent/a.pcap"),
+        (
+            &["run", "-i", "nosuch0", "--web.listen-address", "127.0.0.1:0", "--log.level", "error"][..],
+            "nosuch0",
+        ),
+    ] {
+        let output = halfopen(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", err(&output));
+        let text = err(&output);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(names), "{text}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_status_1_and_names_the_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = halfopen(&["run", "-i", "lo", "--web.listen-address", &address, "--log.level", "error"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        err(&output),
+        format!(
+            "halfopen: cannot listen on {address}: address already in use; stop what listens there, or choose another \
+             with --web.listen-address\n"
+        )
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_halfopen"))
+        .args(["run", "--help"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+/// One TCP SYN from 198.18.0.1 to 198.51.100.10:80, in a pcap file of one frame.
+fn one_syn() -> Vec<u8> {
+    let mut frame = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0x08, 0x00];
+    frame.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 18, 0, 1, 198, 51, 100, 10]);
+    frame.extend([0x04, 0xd2, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1, 1_750_000_000, 500_000] {
+        file.extend(word.to_le_bytes());
+    }
+    for _ in 0..2 {
+        file.extend((frame.len() as u32).to_le_bytes());
+    }
+    file.extend(frame);
+    file
+}
+
+/// Where the sensor listens, from its log; none where this user may not capture.
+fn listening(child: &mut Child) -> Option<(BufReader<std::process::ChildStderr>, String)> {
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    let mut address = None;
+    while log.read_line(&mut line).unwrap() > 0 {
+        if let Some(rest) = line.split("url=http://").nth(1) {
+            address = rest.split('/').next().map(str::to_owned);
+        }
+        if line.contains("msg=capturing") {
+            return address.map(|address| (log, address));
+        }
+        line.clear();
+    }
+    None
+}
+
+fn request(address: &str, head: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn runs_reloads_and_stops_cleanly() {
+    let config = Scratch::new("run.toml", "[web]\ntop_servers = 5\n");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_halfopen"))
+        .args([
+            "run",
+            "-i",
+            "lo",
+            "-f",
+            "port 1",
+            "--web.listen-address",
+            "127.0.0.1:0",
+            "--config.file",
+            config.path(),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let Some((mut log, address)) = listening(&mut child) else {
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(1));
+        eprintln!("skipped: this user may not capture on lo");
+        return;
+    };
+    assert!(request(&address, "GET /metrics").contains("halfopen_build_info{"));
+    assert!(request(&address, "POST /-/reload").starts_with("HTTP/1.1 200"));
+
+    std::fs::write(config.path(), "[web]\ntop_servers = -5\n").unwrap();
+    signal(&child, "HUP");
+    let mut line = String::new();
+    while !line.contains("the old one stays") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the log ended");
+    }
+    assert!(line.contains("line 2: web.top_servers"), "{line}");
+    let refused = request(&address, "POST /-/reload");
+    assert!(refused.starts_with("HTTP/1.1 500") && refused.contains("line 2: web.top_servers"), "{refused}");
+    assert!(request(&address, "GET /metrics").contains("halfopen_build_info{"), "it goes on");
+
+    let asked = std::time::SystemTime::now();
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(asked.elapsed().unwrap().as_secs_f64() < 2.0, "stops within two seconds");
+}
+
+#[test]
+fn replays_one_syn() {
+    let pcap = Scratch::new("syn.pcap", "");
+    std::fs::write(pcap.path(), one_syn()).unwrap();
+    let metrics = Scratch::new("metrics.prom", "");
+    let events = Scratch::new("events.jsonl", "");
+    let output =
+        halfopen(&["replay", "--json", "--metrics", metrics.path(), "--events", events.path(), pcap.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let document: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(document["schema"], 1);
+    assert_eq!(document["source"]["first_timestamp"], 1_750_000_000.5);
+    assert_eq!(document["source"]["link_types"], serde_json::json!(["EN10MB"]));
+    assert_eq!(document["frames"]["read"], 1);
+    assert_eq!(document["segments"]["syn"], 1);
+    assert_eq!(document["handshakes"]["open"]["syn_sent"], 1);
+    let exposition = std::fs::read_to_string(metrics.path()).unwrap();
+    assert!(exposition.contains("halfopen_embryonic_connections{state=\"syn_sent\"} 1\n"));
+    assert_eq!(std::fs::read_to_string(events.path()).unwrap(), "");
+
+    let table = halfopen(&["replay", pcap.path()]);
+    assert!(out(&table).contains("1 attempts = 0 completed"), "{}", out(&table));
+
+    let over = halfopen(&["replay", "--events", pcap.path(), pcap.path()]);
+    assert_eq!(over.status.code(), Some(2), "a capture is never written over");
+    assert_eq!(std::fs::read(pcap.path()).unwrap(), one_syn());
+
+    // Cut in the middle of the frame: what came before counts, and the status says that something is wrong.
+    let whole = one_syn();
+    let twice: Vec<u8> = whole.iter().chain(&whole[24..whole.len() - 10]).copied().collect();
+    std::fs::write(pcap.path(), twice).unwrap();
+    let damaged = halfopen(&["replay", pcap.path()]);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(out(&damaged).contains("1 read = 1 TCP"), "{}", out(&damaged));
+    assert_eq!(err(&damaged).lines().count(), 1, "{}", err(&damaged));
+    assert!(err(&damaged).contains(pcap.path()));
+}

@@ -1,0 +1,106 @@
+//! Two network namespaces joined by a veth pair: `originators` on one end, `servers` on the other.
+//!
+//! Forged sources (198.18.0.0/15, RFC 2544) are routed from the servers back over the pair, so that the answers to them are on
+//! the wire; the originators' end has no such address and does not forward, so it drops them without a word.
+
+use super::{run, skipped};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The address of the originators' end.
+pub const ORIGINATOR: &str = "10.199.0.1";
+/// The address of the servers' end.
+pub const SERVER: &str = "10.199.0.2";
+/// The interface of either end, by its namespace.
+pub const ORIGINATOR_LINK: &str = "hoveth0";
+pub const SERVER_LINK: &str = "hoveth1";
+/// Hardware addresses of the two ends.
+pub const ORIGINATOR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
+pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The pair of namespaces; deleted when dropped, also by a panic.
+pub struct Namespaces {
+    pub originators: String,
+    pub servers: String,
+}
+
+impl Namespaces {
+    /// Makes them; none, said on the terminal, where this user may not.
+    pub fn make() -> Option<Self> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = |end: &str| format!("halfopen-{}-{number}-{end}", std::process::id());
+        let made = Self { originators: name("a"), servers: name("b") };
+        // The first step tells whether the rest may be done; from here on a failure is one of the test.
+        match Command::new("ip").args(["netns", "add", &made.originators]).output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr);
+                skipped(&format!("live test: needs root and network namespaces: {}", why.trim()));
+                return None;
+            }
+            Err(why) => {
+                skipped(&format!(
+                    "live test: needs iproute2 ('scripts/setup.sh --tests' installs it): ip: {why}"
+                ));
+                return None;
+            }
+        }
+        made.set_up();
+        Some(made)
+    }
+
+    /// A command inside a namespace.
+    pub fn command(namespace: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, program]);
+        command
+    }
+
+    fn set_up(&self) {
+        let (a, b) = (self.originators.as_str(), self.servers.as_str());
+        ip(&["netns", "add", b]);
+        for namespace in [a, b] {
+            // No neighbour discovery on the wire: every frame there is one that the test sent or provoked.
+            for setting in ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"] {
+                // A kernel without IPv6 has nothing to switch off.
+                let _ = Self::command(namespace, "sysctl").args(["-qw", setting]).output();
+            }
+            run(Self::command(namespace, "sysctl").args(["-qw", "net.ipv4.ip_forward=0"]));
+            ip(&["-n", namespace, "link", "set", "lo", "up"]);
+        }
+        // Answers that meet a full SYN queue must be cookies, not silence.
+        run(Self::command(b, "sysctl").args(["-qw", "net.ipv4.tcp_syncookies=1"]));
+        let (mac_a, mac_b) = (mac(ORIGINATOR_MAC), mac(SERVER_MAC));
+        let pair = ["link", "add", ORIGINATOR_LINK, "type", "veth", "peer", "name", SERVER_LINK, "netns", b];
+        ip(&[&["-n", a], &pair[..]].concat());
+        for (namespace, link, mac, address, peer, peer_mac) in [
+            (a, ORIGINATOR_LINK, &mac_a, ORIGINATOR, SERVER, &mac_b),
+            (b, SERVER_LINK, &mac_b, SERVER, ORIGINATOR, &mac_a),
+        ] {
+            ip(&["-n", namespace, "link", "set", link, "address", mac, "up"]);
+            ip(&["-n", namespace, "address", "add", &format!("{address}/30"), "dev", link]);
+            let to = ["neighbour", "replace", peer, "lladdr", peer_mac, "dev", link, "nud", "permanent"];
+            ip(&[&["-n", namespace], &to[..]].concat());
+        }
+        ip(&["-n", b, "route", "add", "198.18.0.0/15", "via", ORIGINATOR]);
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for namespace in [&self.originators, &self.servers] {
+            // The pair goes with either end.
+            let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    run(Command::new("ip").args(arguments));
+}
+
+fn mac(octets: [u8; 6]) -> String {
+    octets.map(|octet| format!("{octet:02x}")).join(":")
+}

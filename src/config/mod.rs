@@ -11,7 +11,7 @@ mod web;
 pub use reader::{Problem, Problems};
 pub use web::{ListenAddress, TelemetryPath};
 
-mod detect;
+pub mod detect;
 
 pub use detect::DetectConfig;
 

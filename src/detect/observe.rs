@@ -1,19 +1,306 @@
-//! Stage 4 of 5, detect: stand-in.
+//! Stage 4 of 5, detect: the side of a packet thread. Events become small sums, handed over on every tick.
+//!
+//! Decides nothing. One table lookup an event, saved where the server is the same as last time; sketches are touched only by
+//! attempts that failed. Nothing allocates once the sketches that the traffic needs have been made.
 
-use crate::config::{DetectConfig, ServerConfig};
-use crate::track::event::{EventSink, HandshakeEvent};
+use super::hash::KeyedHash;
+use super::heavy::Heavy;
+use super::probe::{Failure, Probe, Stray};
+use super::slots::Slots;
+use super::sources::{SketchPool, SourceHash};
+use super::tally::{Count, Gauge, PATIENCE, Tally};
+use crate::config::ServerConfig;
+use crate::config::detect::{Allowance, DetectConfig, Side};
+use crate::decode::segment::Endpoint;
+use crate::time::Timestamp;
+use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
+use crate::track::flow::Flow;
+use std::time::Duration;
 
-/// Deltas.
-#[derive(Debug, Default)]
-pub struct Observations {}
+/// Servers a thread can count apart within one tick beyond the known ones; what is more is counted by prefix.
+pub(super) const UNKNOWN_SLOTS: usize = 4096;
+/// Prefixes that take what found no slot.
+pub(super) const FOLD_SLOTS: usize = 1024;
+/// Source sketches of a thread, two kilobytes each.
+pub(super) const THREAD_SKETCHES: usize = 512;
+/// Sets of eight sources followed for scans.
+pub(super) const PROBE_SETS: usize = 256;
+/// Sets of eight addresses followed for unsolicited answers.
+pub(super) const STRAY_SETS: usize = 64;
+
+/// A copy of a SYN beyond this many was not sent by a stack within the first 4 s (science 3.1).
+const COPIES_OF_A_STACK: u8 = 4;
+/// The shortest time after which a stack repeats a SYN-ACK is 1 s; half of it tells copies made by a tap apart.
+const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
+
+/// What one packet thread saw since the last tick.
+#[derive(Debug)]
+pub struct Observations {
+    pub(super) hash: KeyedHash,
+    pub(super) slots: Slots,
+    pub(super) folds: Slots,
+    /// What found no place in `folds` either.
+    pub(super) other: Tally,
+    /// Events that found no slot of their own.
+    pub(super) folded: u64,
+    pub(super) sketches: SketchPool,
+    pub(super) probes: Heavy<Probe>,
+    pub(super) strays: Heavy<Stray>,
+    /// Solicited SYN-ACKs, and unsolicited ones: what share of the conversation the tap sees.
+    pub(super) answers: (u64, u64),
+    /// The list of known servers it works by.
+    pub(super) generation: u64,
+    pub(super) allow: Vec<Allowance>,
+    /// How often each allowance applied.
+    pub(super) allowed: Vec<u64>,
+}
 
 impl Observations {
-    /// Empty.
-    pub fn new(_config: &DetectConfig, _servers: &[ServerConfig], _seed: u64) -> Self {
-        Self {}
+    /// Empty, with all its memory but the sketches. `seed` must be that of the [`Detector`](super::Detector).
+    pub fn new(config: &DetectConfig, servers: &[ServerConfig], seed: u64) -> Self {
+        let known = config.max_servers.max(servers.len());
+        Self {
+            hash: KeyedHash::new(seed),
+            slots: Slots::new(known + UNKNOWN_SLOTS),
+            folds: Slots::new(FOLD_SLOTS),
+            other: Tally::default(),
+            folded: 0,
+            sketches: SketchPool::new(THREAD_SKETCHES),
+            probes: Heavy::new(PROBE_SETS),
+            strays: Heavy::new(STRAY_SETS),
+            answers: (0, 0),
+            generation: 0,
+            allow: config.allow.clone(),
+            allowed: vec![0; config.allow.len()],
+        }
+    }
+
+    /// Whether an allowance covers the attempt; counts that it applied.
+    fn is_allowed(&mut self, flow: &Flow) -> bool {
+        let found = self.allow.iter().position(|allowance| allows(allowance, flow));
+        if let Some(counter) = found.and_then(|at| self.allowed.get_mut(at)) {
+            *counter += 1;
+        }
+        found.is_some()
+    }
+
+    /// Notes a failed attempt with its source.
+    fn note_failure(&mut self, flow: &Flow, failure: Failure, weight: u32) {
+        let hash = self.hash;
+        let probe = self.probes.touch(hash.addr(flow.orig.addr), flow.orig.addr, u64::from(weight));
+        let count = &mut probe.failures[failure as usize];
+        *count = count.saturating_add(weight);
+        probe.servers.insert(hash.endpoint(flow.resp));
+        probe.hosts.insert(hash.addr(flow.resp.addr));
+        probe.ports.insert(hash.port(flow.resp.port));
+    }
+
+    fn note_stray(&mut self, flow: &Flow, reset: bool) {
+        let hash = self.hash;
+        for (side, addr, peer) in [(0, flow.resp.addr, flow.orig.addr), (1, flow.orig.addr, flow.resp.addr)] {
+            let stray = self.strays.touch(hash.addr(addr), addr, 1);
+            let counts = if reset { &mut stray.resets } else { &mut stray.syn_acks };
+            counts[side] = counts[side].saturating_add(1);
+            stray.peers.insert(hash.addr(peer));
+        }
     }
 }
 
+/// Whether an allowance covers an attempt.
+fn allows(allowance: &Allowance, flow: &Flow) -> bool {
+    let addr = match allowance.side {
+        Side::Source => flow.orig.addr,
+        Side::Server => flow.resp.addr,
+    };
+    allowance.port.is_none_or(|port| port == flow.resp.port) && allowance.prefix.contains(addr)
+}
+
+/// The prefix that takes what a server without a slot of its own saw, as a key.
+pub(super) fn fold_key(server: Endpoint) -> Endpoint {
+    Endpoint::new(super::ledger::site(server.addr).addr(), 0)
+}
+
 impl EventSink for Observations {
-    fn on_event(&mut self, _event: &HandshakeEvent) {}
+    fn on_event(&mut self, event: &HandshakeEvent) {
+        let (flow, weight) = (&event.flow, event.weight);
+        // What failed: it touches sketches and the sources' table, and an allowance may cover it.
+        let failure = match event.kind {
+            EventKind::Overdue { state: HandshakeState::SynSent, .. } => Some(Failure::Unanswered),
+            EventKind::Overdue { state: HandshakeState::SynReceived, .. } => Some(Failure::Unacknowledged),
+            EventKind::Closed { outcome: Outcome::Refused, .. } => Some(Failure::Refused),
+            EventKind::Closed {
+                outcome: Outcome::Reset,
+                state: HandshakeState::SynReceived,
+                overdue,
+                ..
+            } if !overdue => Some(Failure::Dropped),
+            EventKind::UnsolicitedSynAck | EventKind::UnsolicitedRst => {
+                let reset = matches!(event.kind, EventKind::UnsolicitedRst);
+                self.answers.1 += u64::from(!reset);
+                self.note_stray(flow, reset);
+                return;
+            }
+            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen => return,
+            EventKind::Opened { .. }
+            | EventKind::Untracked { .. }
+            | EventKind::SynRetransmitted { .. }
+            | EventKind::Answered { .. }
+            | EventKind::SynAckRetransmitted { .. }
+            | EventKind::Closed { .. } => None,
+        };
+        self.answers.0 += u64::from(matches!(event.kind, EventKind::Answered { .. }));
+        let mut allowed = false;
+        if let Some(failure) = failure {
+            allowed = !self.allow.is_empty() && self.is_allowed(flow);
+            if !allowed {
+                self.note_failure(flow, failure, weight);
+            }
+        }
+        let source = if failure.is_some_and(|failure| failure != Failure::Refused) && !allowed {
+            let (addr, hash) = (flow.orig.addr, &self.hash);
+            Some(SourceHash { each: hash.source(addr), site: hash.site(addr) })
+        } else {
+            None
+        };
+        let slot = match self.slots.get(&self.hash, flow.resp) {
+            Some(slot) => Some(slot),
+            None => {
+                self.folded += 1;
+                self.folds.get(&self.hash, fold_key(flow.resp))
+            }
+        };
+        if let Some(slot) = slot {
+            if let Some(source) = source {
+                slot.sources.insert(source, &mut self.sketches);
+                slot.tally.count(Count::Sketched, 1);
+            }
+            record(&mut slot.tally, event, allowed);
+        } else {
+            record(&mut self.other, event, allowed);
+        }
+    }
+}
+
+/// Adds one event to the sums.
+#[inline]
+fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
+    let weight = event.weight;
+    let by = i64::from(weight);
+    match event.kind {
+        EventKind::Opened { .. } => {
+            tally.count(Count::Attempts, 1);
+            tally.count(Count::Represented, weight);
+            tally.shift(Gauge::Sent, by);
+            hear(tally, event.ts);
+        }
+        EventKind::Untracked { .. } => {
+            tally.count(Count::Attempts, weight);
+            hear(tally, event.ts);
+        }
+        EventKind::SynRetransmitted { state, count } => {
+            match count {
+                1 => tally.count(Count::Returned, weight),
+                n if n > COPIES_OF_A_STACK && state.is_some() => tally.count(Count::Copies, 1),
+                _ => {}
+            }
+            hear(tally, event.ts);
+        }
+        EventKind::Answered { overdue, .. } => {
+            tally.count(Count::Answered, weight);
+            tally.shift(Gauge::Sent, -by);
+            tally.shift(Gauge::Received, by);
+            if overdue {
+                tally.shift(Gauge::OverdueSent, -by);
+                tally.shift(Gauge::OverdueReceived, by);
+            }
+            hear(tally, event.ts);
+        }
+        EventKind::SynAckRetransmitted { after_ack, age, count } => {
+            if after_ack {
+                if age >= SHORTEST_REPETITION {
+                    tally.count(Count::AnswerAfterAck, 1);
+                }
+            } else if count == 1 {
+                tally.count(Count::AnswerRepeated, weight);
+            }
+            hear(tally, event.ts);
+        }
+        EventKind::Overdue { state, syn_retransmissions, .. } => {
+            if allowed {
+                tally.count(Count::Allowed, weight);
+            } else {
+                tally.count(Count::Overdue, weight);
+                if syn_retransmissions > 0 {
+                    tally.count(Count::OverdueRepeated, weight);
+                }
+            }
+            match state {
+                HandshakeState::SynSent => tally.shift(Gauge::OverdueSent, by),
+                HandshakeState::SynReceived => {
+                    if !allowed {
+                        tally.count(Count::OverdueAnswered, weight);
+                    }
+                    tally.shift(Gauge::OverdueReceived, by);
+                }
+            }
+        }
+        EventKind::Closed { outcome, state, after, overdue } => {
+            close(tally, outcome, state, overdue, weight, allowed);
+            if outcome == Outcome::Completed {
+                let class = PATIENCE.iter().position(|bound| after <= *bound).unwrap_or(PATIENCE.len());
+                tally.times[class] = tally.times[class].saturating_add(1);
+            }
+            if !matches!(outcome, Outcome::Unanswered | Outcome::Abandoned | Outcome::Evicted) {
+                hear(tally, event.ts);
+            }
+        }
+        EventKind::UnsolicitedSynAck
+        | EventKind::UnsolicitedRst
+        | EventKind::Mismatched { .. }
+        | EventKind::SimultaneousOpen => {}
+    }
+}
+
+fn close(
+    tally: &mut Tally,
+    outcome: Outcome,
+    state: HandshakeState,
+    overdue: bool,
+    weight: u32,
+    allowed: bool,
+) {
+    let by = i64::from(weight);
+    let (open, late) = match state {
+        HandshakeState::SynSent => (Gauge::Sent, Gauge::OverdueSent),
+        HandshakeState::SynReceived => (Gauge::Received, Gauge::OverdueReceived),
+    };
+    tally.shift(open, -by);
+    if overdue {
+        tally.shift(late, -by);
+    }
+    match outcome {
+        Outcome::Completed | Outcome::Refused => {
+            let what = if outcome == Outcome::Completed { Count::Completed } else { Count::Refused };
+            tally.count(what, weight);
+            if overdue && !allowed {
+                tally.count(Count::Late, weight);
+            }
+        }
+        Outcome::Reset if !overdue && state == HandshakeState::SynReceived && !allowed => {
+            tally.count(Count::Abandoned, weight);
+        }
+        Outcome::Superseded if !overdue => tally.count(Count::Superseded, weight),
+        Outcome::Evicted if !overdue => tally.count(Count::Evicted, weight),
+        Outcome::Reset
+        | Outcome::Superseded
+        | Outcome::Evicted
+        | Outcome::Unanswered
+        | Outcome::Abandoned => {}
+    }
+}
+
+/// A packet, not a timer, said so.
+#[inline]
+fn hear(tally: &mut Tally, at: Timestamp) {
+    tally.heard = tally.heard.max(at);
 }

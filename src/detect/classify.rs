@@ -1,0 +1,212 @@
+//! Stage 4 of 5, detect: what it is that the statistic saw. Pure functions over figures; each arm says why.
+//!
+//! Labels explain. Only three of them hold a flood back, because they say that there is none: an outage, a flash crowd, and
+//! clients calling a server that never was there.
+
+use super::incident::{IncidentKind, ServerMode};
+
+/// What is known of a key over the last 5 to 10 s, and what is usual for it over the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Features {
+    /// Attempts, untracked ones included.
+    pub(super) attempts: f64,
+    /// Usual attempts.
+    pub(super) usual_attempts: f64,
+    /// Completed.
+    pub(super) completed: f64,
+    /// Usual completions.
+    pub(super) usual_completed: f64,
+    /// Completions at the pace of the last two seconds.
+    pub(super) completing: f64,
+    /// Attempts at the pace of the last two seconds.
+    pub(super) attempting: f64,
+    /// Completions have stopped: chance is out of the question.
+    pub(super) dry: bool,
+    /// Bins since the statistic began to alarm.
+    pub(super) alarming: u32,
+    /// Flood units: unresolved and not turned out well.
+    pub(super) units: f64,
+    /// Usual flood units.
+    pub(super) usual_units: f64,
+    /// Passed the grace age.
+    pub(super) overdue: f64,
+    /// Of these, with a SYN-ACK.
+    pub(super) overdue_answered: f64,
+    /// Of these, whose SYN came again before.
+    pub(super) overdue_repeated: f64,
+    /// Attempts whose SYN came a second time.
+    pub(super) returned: f64,
+    /// Copies of SYNs beyond what a stack sends.
+    pub(super) copies: f64,
+    /// SYN-ACKs.
+    pub(super) answered: f64,
+    /// First repetitions of SYN-ACKs.
+    pub(super) answer_repeated: f64,
+    /// SYN-ACKs after the ACK.
+    pub(super) answer_after_ack: f64,
+    /// Reset by the responder.
+    pub(super) refused: f64,
+    /// Distinct sources of unresolved attempts.
+    pub(super) sources: f64,
+    /// Unresolved attempts that the table followed itself: those the sources were counted of.
+    pub(super) entries: f64,
+    /// Bins of history.
+    pub(super) history: f64,
+    /// It has sent SYN-ACKs before.
+    pub(super) answers: bool,
+    /// Seconds of traffic heard since the oldest of these overdue attempts could have begun.
+    pub(super) heard: f64,
+}
+
+/// The verdict of the classifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A flood, or another thing to raise.
+    Raise(IncidentKind),
+    /// Clients call a server that never answered, on their usual schedule: nothing is raised.
+    DeadServer,
+    /// Completions are falling while no more is asked than usual: an outage, if it lasts.
+    Wait,
+}
+
+/// Bins after which a partial outage is called one: 5 s.
+const PATIENT: u32 = 10;
+
+/// Bins after which history counts: 10 s.
+const HISTORY: f64 = 20.0;
+/// Up to so many sources are few: a handful of tools, not a forger's random numbers.
+pub(super) const FEW_SOURCES: f64 = 16.0;
+/// More unresolved attempts than this from each source are not random forgeries either.
+const MANY_EACH: f64 = 100.0;
+
+/// Share, and 0 where there is nothing to share.
+pub(super) fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+impl Features {
+    /// Share of unresolved attempts whose SYN came again, as real clients' do.
+    pub(super) fn repeated_share(&self) -> f64 {
+        share(self.overdue_repeated, self.overdue)
+    }
+
+    /// Completions stopped, where there usually are some.
+    pub(super) fn silent(&self) -> bool {
+        self.history >= HISTORY && self.usual_completed >= 3.0 && self.dry
+    }
+
+    fn rise_of_completions(&self) -> f64 {
+        // Without history any completion is a rise, but then it must outnumber what failed by far.
+        if self.history >= HISTORY { self.completed - self.usual_completed } else { self.completed / 2.0 }
+    }
+
+    /// What raised the statistic.
+    pub(super) fn verdict(&self) -> Verdict {
+        let unresolved = self.units - self.usual_units;
+        let repeated = self.repeated_share() >= 0.5;
+        let mostly_unanswered = self.overdue_answered < 0.2 * self.overdue;
+        // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
+        let crowd = self.rise_of_completions();
+        if crowd >= 2.0 * unresolved
+            && (self.history < HISTORY || self.completed >= 2.0 * self.usual_completed)
+        {
+            return Verdict::Raise(IncidentKind::FlashCrowd);
+        }
+        // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
+        // again): the server is gone. Completions take seconds to run dry: until then it is not called a flood either.
+        let usual_load = self.attempting <= 2.0 * self.usual_attempts + 5.0 || repeated;
+        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && usual_load {
+            if self.silent() || (self.completing < 0.75 * self.usual_completed && self.alarming >= PATIENT) {
+                return Verdict::Raise(IncidentKind::Outage);
+            }
+            if self.completing < 0.75 * self.usual_completed {
+                return Verdict::Wait;
+            }
+        }
+        // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
+        if !self.answers && repeated && self.copies == 0.0 && self.completed == 0.0 {
+            return Verdict::DeadServer;
+        }
+        Verdict::Raise(self.flood())
+    }
+
+    /// Which flood: by how many sources, and how often each.
+    pub(super) fn flood(&self) -> IncidentKind {
+        if (self.sources <= FEW_SOURCES && self.entries >= 2.0 * self.sources)
+            || self.entries > MANY_EACH * self.sources
+        {
+            IncidentKind::DirectFlood
+        } else {
+            IncidentKind::SpoofedFlood
+        }
+    }
+
+    /// How the server treats SYNs.
+    pub(super) fn mode(&self) -> ServerMode {
+        if self.answer_after_ack >= 10.0 && self.answer_after_ack >= 0.1 * self.completed {
+            return ServerMode::AcceptOverflow;
+        }
+        if self.overdue >= 10.0 && self.answers && self.answered < 0.2 * self.attempts {
+            return ServerMode::Drop;
+        }
+        // A queue repeats an unacknowledged SYN-ACK after 1 s; a cookie has nothing to repeat. Only silence that was listened
+        // to long enough says cookie.
+        if self.answer_repeated >= 3.0 && self.answer_repeated >= 0.2 * self.overdue_answered {
+            return ServerMode::Queue;
+        }
+        if self.overdue_answered >= 20.0
+            && self.answer_repeated < 0.05 * self.overdue_answered
+            && self.heard >= 3.0
+        {
+            return ServerMode::Cookie;
+        }
+        ServerMode::Unknown
+    }
+}
+
+/// What the failures of one source look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct SourceFeatures {
+    /// Failed attempts in the last minute.
+    pub(super) failed: f64,
+    /// Of these, with a SYN-ACK that it neither acknowledged nor reset.
+    pub(super) unacknowledged: f64,
+    /// Distinct servers.
+    pub(super) servers: f64,
+    /// Distinct hosts.
+    pub(super) hosts: f64,
+    /// Distinct ports.
+    pub(super) ports: f64,
+    /// Failures a second in the last bin.
+    pub(super) rate: f64,
+}
+
+/// Servers that a forged victim's SYNs go to, at least, to be reflection rather than a flood.
+const REFLECTORS: f64 = 4.0;
+
+impl SourceFeatures {
+    /// What it is, if anything. `ports` and `hosts` are the thresholds, `flood` the rate that makes a flood of a scan.
+    pub(super) fn verdict(&self, ports: f64, hosts: f64, flood: f64) -> Option<IncidentKind> {
+        // A forged victim: many SYN-ACKs go to it from many of our servers, again and again, and it never says a word.
+        if self.failed >= 2.0 * hosts
+            && self.unacknowledged >= 0.7 * self.failed
+            && self.servers >= REFLECTORS
+            && self.failed >= 3.0 * self.servers
+        {
+            return Some(IncidentKind::Reflection);
+        }
+        // Scanners try each port once or twice, at a rate that lets answers through.
+        if self.servers >= ports && self.servers >= 4.0 * self.hosts {
+            return Some(if self.rate >= flood { IncidentKind::DirectFlood } else { IncidentKind::PortScan });
+        }
+        // The same few ports on many hosts. Peers of a file-sharing client have a port each, and do not count.
+        if self.hosts >= hosts && self.hosts >= 4.0 * self.ports {
+            return Some(IncidentKind::HostScan);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! One table: the shape of each kind, written by hand.
+
+use super::*;
+
+fn peace() -> Features {
+    Features {
+        attempts: 1000.0,
+        usual_attempts: 1000.0,
+        completed: 980.0,
+        usual_completed: 980.0,
+        completing: 980.0,
+        attempting: 1000.0,
+        units: 20.0,
+        usual_units: 20.0,
+        overdue: 20.0,
+        overdue_answered: 20.0,
+        answered: 1000.0,
+        sources: 20.0,
+        history: 1000.0,
+        answers: true,
+        heard: 10.0,
+        ..Features::default()
+    }
+}
+
+#[test]
+fn each_shape_has_its_name() {
+    let flood = Features {
+        attempts: 21_000.0,
+        attempting: 21_000.0,
+        units: 20_000.0,
+        overdue: 20_000.0,
+        overdue_answered: 20_000.0,
+        answered: 21_000.0,
+        sources: 19_000.0,
+        entries: 20_000.0,
+        ..peace()
+    };
+    let raise = Verdict::Raise;
+    let gone = Features {
+        dry: true,
+        completed: 0.0,
+        completing: 0.0,
+        answered: 0.0,
+        units: 900.0,
+        overdue: 900.0,
+        overdue_answered: 0.0,
+        ..peace()
+    };
+    let cases = [
+        ("many sources, completions flat", flood, raise(IncidentKind::SpoofedFlood)),
+        ("one source", Features { sources: 1.0, ..flood }, raise(IncidentKind::DirectFlood)),
+        (
+            "two hundred bots, each a hundred times",
+            Features { sources: 190.0, ..flood },
+            raise(IncidentKind::DirectFlood),
+        ),
+        (
+            "the server drops everything under the flood",
+            Features { overdue_answered: 0.0, answered: 0.0, completed: 0.0, completing: 0.0, ..flood },
+            raise(IncidentKind::SpoofedFlood),
+        ),
+        (
+            "completions times twenty, a tenth still unresolved",
+            Features { attempts: 20_000.0, completed: 18_000.0, units: 2_000.0, overdue: 2_000.0, ..peace() },
+            raise(IncidentKind::FlashCrowd),
+        ),
+        (
+            "a flood in a rush hour is a flood",
+            Features { completed: 2_000.0, ..flood },
+            raise(IncidentKind::SpoofedFlood),
+        ),
+        ("silence, attempts as usual", gone, raise(IncidentKind::Outage)),
+        (
+            "silence has just begun, the last completions are still remembered",
+            Features { completing: 500.0, dry: false, alarming: 2, ..gone },
+            Verdict::Wait,
+        ),
+        (
+            "half of a pool is gone, for six seconds",
+            Features { completing: 500.0, dry: false, alarming: 12, ..gone },
+            raise(IncidentKind::Outage),
+        ),
+        (
+            "a few unanswered SYNs beside completions as usual",
+            Features {
+                attempts: 1_350.0,
+                attempting: 1_350.0,
+                units: 350.0,
+                overdue: 350.0,
+                overdue_answered: 0.0,
+                sources: 340.0,
+                entries: 350.0,
+                ..peace()
+            },
+            raise(IncidentKind::SpoofedFlood),
+        ),
+        (
+            "silence, and the same clients call five times as often",
+            Features {
+                attempts: 5_000.0,
+                attempting: 5_000.0,
+                completed: 0.0,
+                completing: 0.0,
+                dry: true,
+                answered: 0.0,
+                units: 4_000.0,
+                overdue: 4_000.0,
+                overdue_answered: 0.0,
+                overdue_repeated: 3_000.0,
+                ..peace()
+            },
+            raise(IncidentKind::Outage),
+        ),
+        (
+            "a dead address and patient clients",
+            Features {
+                attempts: 60.0,
+                units: 60.0,
+                overdue: 60.0,
+                overdue_repeated: 55.0,
+                sources: 20.0,
+                ..Features::default()
+            },
+            Verdict::DeadServer,
+        ),
+        (
+            "a dead address and a tool that repeats faster than any stack",
+            Features {
+                attempts: 60.0,
+                units: 60.0,
+                overdue: 60.0,
+                overdue_repeated: 55.0,
+                copies: 500.0,
+                sources: 1.0,
+                entries: 60.0,
+                ..Features::default()
+            },
+            raise(IncidentKind::DirectFlood),
+        ),
+        (
+            "a flood before anything else was ever seen",
+            Features {
+                attempts: 200.0,
+                units: 200.0,
+                overdue: 200.0,
+                sources: 1.0,
+                entries: 200.0,
+                ..Features::default()
+            },
+            raise(IncidentKind::DirectFlood),
+        ),
+    ];
+    for (name, features, expected) in cases {
+        assert_eq!(features.verdict(), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_mode_is_what_the_wire_shows() {
+    let base = Features { overdue: 100.0, overdue_answered: 100.0, attempts: 200.0, ..peace() };
+    let cases = [
+        ("repeats", Features { answer_repeated: 90.0, ..base }, ServerMode::Queue),
+        ("never repeats, long enough", base, ServerMode::Cookie),
+        ("never repeats, too short to say", Features { heard: 1.0, ..base }, ServerMode::Unknown),
+        ("stopped answering", Features { answered: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Drop),
+        ("repeats after the ACK", Features { answer_after_ack: 300.0, ..base }, ServerMode::AcceptOverflow),
+        ("nothing unresolved", Features { overdue: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Unknown),
+    ];
+    for (name, features, expected) in cases {
+        assert_eq!(features.mode(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_source_is_known_by_what_it_fails_at() {
+    let judge = |failed, unacknowledged, servers, hosts, ports, rate| {
+        SourceFeatures { failed, unacknowledged, servers, hosts, ports, rate }.verdict(15.0, 30.0, 4000.0)
+    };
+    // A thousand ports of one host.
+    assert_eq!(judge(2000.0, 3.0, 1000.0, 1.0, 1000.0, 90.0), Some(IncidentKind::PortScan));
+    // The same at a rate no scanner has.
+    assert_eq!(judge(12_000.0, 0.0, 9000.0, 1.0, 9000.0, 12_000.0), Some(IncidentKind::DirectFlood));
+    // One port of 256 hosts.
+    assert_eq!(judge(509.0, 0.0, 256.0, 256.0, 1.0, 300.0), Some(IncidentKind::HostScan));
+    // Open ports everywhere and a scanner that says nothing: still a sweep, each server once.
+    assert_eq!(judge(256.0, 250.0, 256.0, 256.0, 1.0, 300.0), Some(IncidentKind::HostScan));
+    // Fifty reflectors, each again and again, and the victim silent.
+    assert_eq!(judge(2000.0, 1990.0, 50.0, 50.0, 1.0, 200.0), Some(IncidentKind::Reflection));
+    // A file-sharing client: seventy dead peers, a port each.
+    assert_eq!(judge(70.0, 0.0, 70.0, 68.0, 66.0, 1.0), None);
+    // A client whose one server is down.
+    assert_eq!(judge(500.0, 0.0, 1.0, 1.0, 1.0, 10.0), None);
+}

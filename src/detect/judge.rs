@@ -1,0 +1,617 @@
+//! Stage 4 of 5, detect: the end of a bin. From the sums of one bin to raised, updated and ended incidents.
+//!
+//! Servers first, then the hosts, sites and the sensor without what servers explain, so that one victim neither masks the rest
+//! nor alarms four times. No I/O, no clock.
+
+use super::classify::{Features, Verdict};
+use super::episode::Episodes;
+use super::hash::KeyedHash;
+use super::incident::{Incident, IncidentKind, ServerMode};
+use super::ledger::{Key, Ledger, Settings, Watch, site};
+use super::scans::{Figures, Finding, Scans};
+use super::slots::Slots;
+use super::sources::{SketchPool, SourceSet};
+use super::statistic::{BIN, BINS_PER_SECOND, threshold};
+use super::tally::{Count, Tally};
+use super::tell;
+use crate::config::ServerConfig;
+use crate::config::detect::{DetectConfig, Prefix};
+use crate::decode::segment::Endpoint;
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Hosts that must contribute before a prefix, or the sensor, is said to be flooded as a whole.
+const CARPET_PARTS: f64 = 8.0;
+/// Share of a carpet's rate that makes one of its servers a victim of its own.
+const OWN_VICTIM: f64 = 0.25;
+/// Attempts in one bin that make a server of an endpoint which never answered. A scan tries a port twice at most.
+const SERVER_EVIDENCE: u32 = 4;
+/// Attempts of one source at one server in one bin that still look like a scan's.
+const SCAN_SHARE: u32 = 8;
+/// Servers a single host may have: a host that answers on every port is one host.
+const SERVERS_PER_HOST: usize = 256;
+/// Servers that may be made in one bin, which bounds its work.
+const NEW_PER_BIN: u32 = 512;
+/// Places that may be cleared for others in one bin.
+const EVICTIONS_PER_BIN: u32 = 32;
+
+/// Everything that is judged, between bins.
+#[derive(Debug)]
+pub(super) struct Court {
+    pub(super) config: DetectConfig,
+    pub(super) servers: Vec<ServerConfig>,
+    pub(super) hash: KeyedHash,
+    pub(super) ledger: Ledger,
+    pub(super) scans: Scans,
+    pub(super) episodes: Episodes,
+    pub(super) sketches: SketchPool,
+    /// Keys to look at although nothing came for them.
+    warm: Vec<usize>,
+    /// Incidents of sources and of strays.
+    charged: BTreeMap<(bool, IpAddr), usize>,
+    /// Servers that may still be made in this bin.
+    new_left: u32,
+}
+
+/// The bin being closed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bin {
+    pub(super) number: u64,
+    /// Its end.
+    pub(super) end: Timestamp,
+    /// Share of frames lost before us.
+    pub(super) loss: f64,
+}
+
+/// What the keys below add up to.
+#[derive(Debug, Default)]
+struct Sum {
+    tally: Tally,
+    units: f64,
+    parts: f64,
+    sources: SourceSet,
+}
+
+impl Sum {
+    fn add(&mut self, other: &Self, spare: &mut SketchPool) {
+        self.tally.add(&other.tally);
+        self.units += other.units;
+        self.sources.union(&other.sources, spare);
+    }
+}
+
+impl Court {
+    pub(super) fn new(config: &DetectConfig, servers: &[ServerConfig], seed: u64) -> Self {
+        let mut court = Self {
+            config: config.clone(),
+            servers: servers.to_vec(),
+            hash: KeyedHash::new(seed),
+            ledger: Ledger::default(),
+            scans: Scans::new(),
+            episodes: Episodes::new(config.max_incidents),
+            sketches: SketchPool::new(super::ledger::DETECTOR_SKETCHES),
+            warm: Vec::new(),
+            charged: BTreeMap::new(),
+            new_left: 0,
+        };
+        court.seat_configured(0);
+        court
+    }
+
+    /// Gives every configured server that is one address and port its watch.
+    pub(super) fn seat_configured(&mut self, bin: u64) {
+        for server in &self.servers {
+            let Some(port) = server.port.filter(|_| super::ledger::is_one_server(server)) else { continue };
+            let key = Key::Server(Endpoint::new(server.address, port));
+            if self.ledger.find(key).is_none() {
+                let settings = Settings::of(key, &self.config, &self.servers);
+                self.ledger.insert(Watch::new(key, settings, bin), &self.config, &mut self.sketches);
+            }
+        }
+    }
+
+    /// Closes a bin: judges what came in it.
+    pub(super) fn close(&mut self, bin: Bin, pending: &mut Slots, folds: &mut Slots, other: &Tally) {
+        self.new_left = NEW_PER_BIN;
+        self.ledger.evictions = EVICTIONS_PER_BIN;
+        let findings = self.scans.judge(bin.number, &self.hash, &self.config);
+        let strays = self.scans.judge_strays(bin.number, &self.config);
+        self.charge(bin, findings, strays);
+
+        pending.sort();
+        folds.sort();
+        let alarmed = self.ledger.find(Key::Sensor).is_some_and(|n| self.has_incident(n));
+        let mut sensor = Sum { tally: *other, ..Sum::default() };
+        let mut of_site: Option<(Prefix, Sum)> = None;
+        let mut of_host: Option<(IpAddr, Sum)> = None;
+        // In the order of addresses: the servers of a host, and the hosts of a site, follow each other.
+        pending.drain(|slot| {
+            let addr = slot.server.addr;
+            if of_host.as_ref().is_some_and(|(host, _)| *host != addr) {
+                self.close_host(bin, of_host.take(), &mut of_site, &mut sensor, alarmed);
+            }
+            let host = &mut of_host.get_or_insert_with(|| (addr, Sum::default())).1;
+            self.close_server(bin, slot.server, &slot.tally, &slot.sources, host, alarmed);
+            slot.sources.clear(&mut self.sketches);
+        });
+        self.close_host(bin, of_host.take(), &mut of_site, &mut sensor, alarmed);
+        self.close_site(bin, of_site.take(), &mut sensor, alarmed);
+        folds.drain(|slot| {
+            let mut sum = Sum { tally: slot.tally, units: slot.tally.failed(), ..Sum::default() };
+            // So many endpoints that they found no slot: as many hosts as a prefix has, at most.
+            sum.parts = sum.units.min(256.0);
+            sum.sources.union(&slot.sources, &mut self.sketches);
+            slot.sources.clear(&mut self.sketches);
+            self.close_site(bin, Some((site(slot.server.addr), sum)), &mut sensor, alarmed);
+        });
+        sensor.parts = sensor.parts.max(0.0);
+        self.close_group(bin, Key::Sensor, &mut sensor);
+        sensor.sources.clear(&mut self.sketches);
+        self.close_silent(bin);
+    }
+
+    /// Keys that got nothing in this bin but are not at rest.
+    fn close_silent(&mut self, bin: Bin) {
+        let mut warm = std::mem::take(&mut self.warm);
+        warm.sort_unstable_by_key(|n| self.ledger.get(*n).map(|watch| watch.key));
+        for number in warm {
+            let Some(watch) = self.ledger.get_mut(number) else { continue };
+            watch.warm = false;
+            if watch.bin < bin.number {
+                watch.take(bin.number, &Tally::default());
+                self.step(bin, number, 0.0, 0.0);
+            } else {
+                self.keep_warm(number);
+            }
+        }
+    }
+
+    fn keep_warm(&mut self, number: usize) {
+        if let Some(watch) = self.ledger.get_mut(number)
+            && !watch.warm
+            && (watch.incident.is_some() || watch.cusum.largest() > 0.0 || watch.recent > 0.01)
+        {
+            watch.warm = true;
+            self.warm.push(number);
+        }
+    }
+
+    fn has_incident(&self, number: usize) -> bool {
+        self.ledger.get(number).is_some_and(|watch| watch.incident.is_some())
+    }
+
+    /// The watch of a server, made where it has earned one.
+    fn server(&mut self, bin: Bin, at: Endpoint, tally: &Tally) -> Option<usize> {
+        let key = Key::Server(at);
+        if let Some(number) = self.ledger.find(key) {
+            return Some(number);
+        }
+        let earned = tally[Count::Answered] > 0
+            || tally[Count::Completed] > 0
+            || tally[Count::Attempts] >= SERVER_EVIDENCE
+            || tally[Count::Overdue] >= SERVER_EVIDENCE
+            || tally[Count::Copies] > 0;
+        if !earned
+            || self.new_left == 0
+            || self.ledger.servers_of(at.addr, SERVERS_PER_HOST) >= SERVERS_PER_HOST
+        {
+            return None;
+        }
+        self.new_left -= 1;
+        let settings = Settings::of(key, &self.config, &self.servers);
+        let watch = Watch::new(key, settings, bin.number);
+        self.ledger.insert(watch, &self.config, &mut self.sketches)
+    }
+
+    fn close_server(
+        &mut self,
+        bin: Bin,
+        at: Endpoint,
+        tally: &Tally,
+        sources: &SourceSet,
+        host: &mut Sum,
+        alarmed: bool,
+    ) {
+        // A scanner's one or two tries at a port are charged to the scanner.
+        let scanned = tally[Count::Overdue] + tally[Count::Abandoned] <= SCAN_SHARE
+            && sources.only().is_some_and(|source| self.scans.is_suspect(source));
+        let Some(number) = self.server(bin, at, tally) else {
+            if !scanned {
+                host.tally.add(tally);
+                host.units += (tally.failed() - tally.of(Count::Late)).max(0.0);
+                host.parts += 1.0;
+                host.sources.union(sources, &mut self.sketches);
+            }
+            return;
+        };
+        let Some(watch) = self.ledger.get_mut(number) else { return };
+        watch.take(bin.number, tally);
+        watch.roll_sources(bin.number, &mut self.sketches);
+        watch.sources[0].union(sources, &mut self.sketches);
+        let mut units = watch.units_of(tally, bin.loss);
+        if scanned || watch.settings.allowance.is_some() {
+            units = 0.0;
+        }
+        if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {
+            running.sources.union(sources, &mut self.sketches);
+        }
+        let hot = self.step(bin, number, units, 1.0);
+        let grouped = alarmed || self.group_alarmed(at.addr);
+        if !self.has_incident(number) && (!hot || grouped) {
+            host.tally.add(tally);
+            host.units += units;
+            host.parts += f64::from(u8::from(units > 0.0));
+            if units > 0.0 {
+                host.sources.union(sources, &mut self.sketches);
+            }
+        }
+    }
+
+    /// Whether the host or the site of an address has an incident.
+    fn group_alarmed(&self, addr: IpAddr) -> bool {
+        [Key::Host(addr), Key::Site(site(addr))]
+            .into_iter()
+            .any(|key| self.ledger.find(key).is_some_and(|number| self.has_incident(number)))
+    }
+
+    fn close_host(
+        &mut self,
+        bin: Bin,
+        host: Option<(IpAddr, Sum)>,
+        of_site: &mut Option<(Prefix, Sum)>,
+        sensor: &mut Sum,
+        alarmed: bool,
+    ) {
+        let Some((addr, mut sum)) = host else { return };
+        let prefix = site(addr);
+        if of_site.as_ref().is_some_and(|(site, _)| *site != prefix) {
+            self.close_site(bin, of_site.take(), sensor, alarmed);
+        }
+        let explained = self.close_group(bin, Key::Host(addr), &mut sum);
+        let grouped = alarmed || self.ledger.find(Key::Site(prefix)).is_some_and(|n| self.has_incident(n));
+        if explained.is_none_or(|incident| grouped && !incident) {
+            let total = &mut of_site.get_or_insert_with(|| (prefix, Sum::default())).1;
+            total.add(&sum, &mut self.sketches);
+            total.parts += f64::from(u8::from(sum.units > 0.0));
+        }
+        sum.sources.clear(&mut self.sketches);
+    }
+
+    fn close_site(&mut self, bin: Bin, site: Option<(Prefix, Sum)>, sensor: &mut Sum, alarmed: bool) {
+        let Some((prefix, mut sum)) = site else { return };
+        let explained = self.close_group(bin, Key::Site(prefix), &mut sum);
+        if explained.is_none_or(|incident| alarmed && !incident) {
+            sensor.add(&sum, &mut self.sketches);
+            sensor.parts += sum.parts;
+        }
+        sum.sources.clear(&mut self.sketches);
+    }
+
+    /// Judges a host, a site or the sensor. Where it explains its units itself, whether by an incident.
+    fn close_group(&mut self, bin: Bin, key: Key, sum: &mut Sum) -> Option<bool> {
+        let number = match self.ledger.find(key) {
+            Some(number) => number,
+            None if sum.units > 0.0 => {
+                let settings = Settings::of(key, &self.config, &self.servers);
+                let watch = Watch::new(key, settings, bin.number);
+                self.ledger.insert(watch, &self.config, &mut self.sketches)?
+            }
+            None => return None,
+        };
+        let watch = self.ledger.get_mut(number)?;
+        watch.take(bin.number, &sum.tally);
+        watch.roll_sources(bin.number, &mut self.sketches);
+        watch.sources[0].union(&sum.sources, &mut self.sketches);
+        let units = if watch.settings.allowance.is_some() { 0.0 } else { sum.units };
+        if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {
+            running.sources.union(&sum.sources, &mut self.sketches);
+        }
+        let hot = self.step(bin, number, units, sum.parts);
+        let incident = self.has_incident(number);
+        (hot || incident).then_some(incident)
+    }
+
+    /// Takes the units of a bin into a key's statistic, raises, updates or ends its incident; whether it is rising.
+    fn step(&mut self, bin: Bin, number: usize, units: f64, parts: f64) -> bool {
+        let keys = self.ledger.server_count();
+        let Some(watch) = self.ledger.get_mut(number) else { return false };
+        watch.note_units(units);
+        watch.parts = parts.max(watch.parts * 0.8);
+        let h = threshold(watch.settings.false_alarm_interval, keys);
+        let mean = watch.expected();
+        if watch.cusum.largest() == 0.0 {
+            watch.before = watch.totals_at(bin.number.saturating_sub(watch.grace_bins(&self.config)));
+            watch.rise = 0.0;
+        }
+        let sum = if units == 0.0 && watch.cusum.largest() == 0.0 {
+            0.0
+        } else {
+            let phi = watch.baseline.phi();
+            watch.rise += units;
+            watch.cusum.update(bin.number, units, mean, phi)
+        };
+        watch.weigh_silence();
+        watch.weigh_occupancy(&self.config, units, mean);
+        let rising = sum >= h / 2.0;
+        if watch.incident.is_none()
+            && sum < watch.baseline.freeze(h)
+            && watch.crowded == 0
+            && !watch.is_suspiciously_new()
+        {
+            watch.learn(units);
+        }
+        match watch.incident {
+            Some(incident) => self.follow(bin, number, incident, mean),
+            None => {
+                let flood = (sum >= h || watch.crowded >= 2) && watch.rise >= watch.settings.floor;
+                self.consider(bin, number, flood);
+            }
+        }
+        self.keep_warm(number);
+        rising
+    }
+
+    /// A key without an incident: is there one to raise?
+    fn consider(&mut self, bin: Bin, number: usize, alarm: bool) {
+        let Some(watch) = self.ledger.get_mut(number) else { return };
+        watch.alarming = if alarm { watch.alarming + 1 } else { 0 };
+        let features = watch.features(bin.end, alarm);
+        let is_server = matches!(watch.key, Key::Server(_));
+        let kind = if alarm {
+            match watch.key {
+                Key::Server(_) => match features.verdict() {
+                    Verdict::Raise(kind) => Some(kind),
+                    Verdict::DeadServer => {
+                        watch.verdict = "callers of a server that never answered, on the schedule of a stack";
+                        None
+                    }
+                    Verdict::Wait => {
+                        watch.verdict =
+                            "completions are falling while no more is asked: an outage, if it lasts";
+                        None
+                    }
+                },
+                Key::Host(_) => match features.verdict() {
+                    Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => {
+                        Some(kind)
+                    }
+                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
+                },
+                Key::Site(_) | Key::Sensor => match features.verdict() {
+                    Verdict::Raise(IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)
+                        if watch.parts >= CARPET_PARTS =>
+                    {
+                        Some(IncidentKind::CarpetFlood)
+                    }
+                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
+                },
+            }
+        } else if is_server {
+            watch.quiet_kind(&features)
+        } else {
+            None
+        };
+        let Some(kind) = kind else {
+            if !alarm {
+                watch.verdict = "within its baseline";
+            }
+            return;
+        };
+        if watch.settings.observe {
+            watch.verdict = "over its threshold; not raised, because it is only observed";
+            return;
+        }
+        if watch.settings.allowance.is_some() {
+            watch.verdict = "allow-listed: counted, not judged";
+            return;
+        }
+        if is_flood(kind) && self.is_part_of_carpet(number) {
+            if let Some(watch) = self.ledger.get_mut(number) {
+                watch.verdict = "part of the carpet flood on its prefix";
+            }
+            return;
+        }
+        self.raise(bin, number, kind, &features);
+    }
+
+    /// A site or the sensor has the incident already, and this server has only its share of it.
+    fn is_part_of_carpet(&self, number: usize) -> bool {
+        let Some(watch) = self.ledger.get(number) else { return false };
+        let Some(addr) = watch.key.addr() else { return false };
+        [Key::Host(addr), Key::Site(site(addr)), Key::Sensor]
+            .into_iter()
+            .filter(|key| *key > watch.key)
+            .filter_map(|key| self.ledger.find(key))
+            .filter_map(|group| self.ledger.get(group))
+            .any(|group| group.incident.is_some() && watch.recent < OWN_VICTIM * group.recent)
+    }
+
+    fn raise(&mut self, bin: Bin, number: usize, kind: IncidentKind, features: &Features) {
+        let (keys, visibility) = (self.ledger_keys(), self.scans.visibility());
+        let Some(watch) = self.ledger.get_mut(number) else { return };
+        let grace = watch.grace(&self.config);
+        let onset_bin = if is_flood(kind) { watch.cusum.onset() } else { None };
+        let since = BIN * u32::try_from(bin.number - onset_bin.unwrap_or(bin.number) + 1).unwrap_or(u32::MAX);
+        let onset = bin.end.minus(since).minus(grace);
+        let mut sources = SourceSet::None;
+        for set in &watch.sources {
+            sources.union(set, &mut self.sketches);
+        }
+        let incident = Incident {
+            id: String::new(),
+            kind,
+            scope: watch.key.scope(),
+            server: tell::name(watch, &self.servers),
+            severity: watch.severity(kind, features),
+            onset,
+            detected_at: bin.end,
+            ended_at: None,
+            end_reason: None,
+            server_mode: features.mode(),
+            syn_rate_peak: watch.peak_rate(),
+            attempts: watch.totals[0].saturating_sub(watch.before[0]),
+            completed: watch.totals[1].saturating_sub(watch.before[1]),
+            embryonic_peak: watch.embryonic(),
+            backlog_occupancy_peak: watch.occupancy() / watch.backlog(&self.config),
+            distinct_sources: sources.estimate().0.round() as u64,
+            capture_loss: bin.loss,
+            evidence: tell::evidence(watch, features, &self.config, keys, visibility),
+        };
+        let before = self.ledger.get(number).map(|watch| watch.before).unwrap_or_default();
+        let raised = self.episodes.raise(bin.number, incident, before, sources);
+        let Some(watch) = self.ledger.get_mut(number) else { return };
+        watch.incident = raised;
+        watch.verdict = kind.as_label();
+        // What it explains no longer counts against the keys above it.
+        if let (true, Some(addr)) = (is_flood(kind), watch.key.addr()) {
+            for key in [Key::Host(addr), Key::Site(site(addr)), Key::Sensor] {
+                if let Some(above) = self.ledger.find(key).filter(|above| *above != number)
+                    && let Some(watch) = self.ledger.get_mut(above).filter(|watch| watch.incident.is_none())
+                {
+                    watch.cusum.reset();
+                }
+            }
+        }
+    }
+
+    fn ledger_keys(&self) -> usize {
+        self.ledger.server_count()
+    }
+
+    /// A key with an incident: how high does it go, what is it now, is it over?
+    fn follow(&mut self, bin: Bin, number: usize, incident: usize, mean: f64) {
+        let keys = self.ledger_keys();
+        let visibility = self.scans.visibility();
+        let Some(watch) = self.ledger.get_mut(number) else { return };
+        let features = watch.features(bin.end, bin.number.is_multiple_of(4));
+        let Some(running) = self.episodes.get_mut(incident) else {
+            watch.incident = None;
+            return;
+        };
+        let told = &mut running.incident;
+        told.syn_rate_peak = told.syn_rate_peak.max(watch.peak_rate());
+        told.attempts = watch.totals[0].saturating_sub(running.before[0]);
+        told.completed = watch.totals[1].saturating_sub(running.before[1]);
+        told.embryonic_peak = told.embryonic_peak.max(watch.embryonic());
+        told.backlog_occupancy_peak =
+            told.backlog_occupancy_peak.max(watch.occupancy() / watch.backlog(&self.config));
+        told.capture_loss = told.capture_loss.max(bin.loss);
+        let calm = watch.is_calm(told.kind, &features, mean);
+        running.calm = if calm { running.calm + 1 } else { 0 };
+        let needed = (self.config.calm.as_secs_f64() * BINS_PER_SECOND).ceil() as u32;
+        if running.calm >= needed {
+            let reason = match told.kind {
+                IncidentKind::Outage => "the server completes handshakes again, or nobody asks it any more",
+                IncidentKind::AcceptOverflow => "no SYN-ACK after an ACK any more",
+                IncidentKind::FlashCrowd => "as many handshakes as usual again",
+                IncidentKind::SpoofedFlood
+                | IncidentKind::DirectFlood
+                | IncidentKind::CarpetFlood
+                | IncidentKind::PortScan
+                | IncidentKind::HostScan
+                | IncidentKind::Reflection
+                | IncidentKind::Backscatter => "unresolved attempts are back within the baseline",
+            };
+            told.distinct_sources = running.sources.estimate().0.round() as u64;
+            self.episodes.end(incident, bin.end, reason, &mut self.sketches);
+            watch.end_episode();
+            return;
+        }
+        if calm || !bin.number.is_multiple_of(4) {
+            return;
+        }
+        told.distinct_sources = running.sources.estimate().0.round() as u64;
+        if features.mode() != ServerMode::Unknown {
+            told.server_mode = features.mode();
+        }
+        let mut kind = told.kind;
+        // The first bins may mislead; what the window says later stands, as long as it still alarms.
+        if matches!(watch.key, Key::Server(_))
+            && watch.recent > 2.0 * mean + 0.5
+            && reconsiders(kind)
+            && let Verdict::Raise(now) = features.verdict()
+        {
+            kind = now;
+        }
+        let severity = watch.severity(kind, &features);
+        if kind != told.kind || severity > told.severity {
+            told.evidence = tell::evidence(watch, &features, &self.config, keys, visibility);
+        }
+        self.episodes.review(incident, (bin.number, bin.end), kind, severity);
+    }
+
+    /// Incidents of sources: scans, reflection, backscatter.
+    fn charge(&mut self, bin: Bin, findings: Vec<Finding>, strays: Vec<Finding>) {
+        let mut quiet: BTreeMap<(bool, IpAddr), usize> = self.charged.clone();
+        for finding in findings.into_iter().chain(strays) {
+            let key = (matches!(finding.figures, Figures::Stray { .. }), finding.addr);
+            quiet.remove(&key);
+            if let Some(running) = self.charged.get(&key).and_then(|number| self.episodes.get_mut(*number)) {
+                running.calm = 0;
+                running.incident.attempts += finding.events as u64;
+                running.incident.syn_rate_peak =
+                    running.incident.syn_rate_peak.max(finding.events * BINS_PER_SECOND);
+                // A sweep may turn out to be reflection, a scan a flood; never the other way.
+                if matches!(finding.kind, IncidentKind::Reflection | IncidentKind::DirectFlood)
+                    && let Some(number) = self.charged.get(&key).copied()
+                {
+                    let told = tell::of_source(&finding, bin.end, bin.loss, &self.config);
+                    if running.incident.kind != told.kind {
+                        running.incident.evidence = told.evidence;
+                    }
+                    self.episodes.review(number, (bin.number, bin.end), told.kind, told.severity);
+                }
+                continue;
+            }
+            if self.config.observe {
+                continue;
+            }
+            let incident = tell::of_source(&finding, bin.end, bin.loss, &self.config);
+            if let Some(number) = self.episodes.raise(bin.number, incident, [0, 0], SourceSet::None) {
+                self.charged.insert(key, number);
+            }
+        }
+        let needed = (self.config.calm.as_secs_f64() * BINS_PER_SECOND).ceil() as u32;
+        for (key, number) in quiet {
+            let over = self.episodes.get_mut(number).is_none_or(|running| {
+                running.calm += 1;
+                running.calm >= needed
+            });
+            if over {
+                self.episodes.end(number, bin.end, "nothing more of it was seen", &mut self.sketches);
+                self.charged.remove(&key);
+            }
+        }
+    }
+
+    /// Whether nothing is left to happen if nothing comes.
+    pub(super) fn at_rest(&self) -> bool {
+        self.warm.is_empty() && self.charged.is_empty()
+    }
+
+    /// Applies a new configuration; incidents go on.
+    pub(super) fn reconfigure(&mut self, config: &DetectConfig, servers: &[ServerConfig], bin: u64) {
+        self.config = config.clone();
+        self.servers = servers.to_vec();
+        let keys: Vec<Key> = self.ledger.iter().map(|watch| watch.key).collect();
+        for key in keys {
+            let settings = Settings::of(key, config, servers);
+            if let Some(watch) = self.ledger.find(key).and_then(|number| self.ledger.get_mut(number)) {
+                watch.settings = settings;
+            }
+        }
+        self.seat_configured(bin);
+        self.ledger.generation += 1;
+    }
+}
+
+/// Kinds that come of unresolved attempts.
+pub(super) const fn is_flood(kind: IncidentKind) -> bool {
+    matches!(kind, IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood)
+}
+
+/// Kinds that a later look may correct.
+const fn reconsiders(kind: IncidentKind) -> bool {
+    is_flood(kind) || matches!(kind, IncidentKind::FlashCrowd | IncidentKind::Outage)
+}

@@ -1,0 +1,289 @@
+//! Stage 4 of 5, detect: sources that fail everywhere, and addresses that get answers they did not ask for.
+//!
+//! Charged to the source, so that servers need not alarm for it. Fixed memory; sketches, never lists of addresses.
+
+use super::classify::SourceFeatures;
+use super::hash::KeyedHash;
+use super::heavy::{Entry, Heavy, Merge};
+use super::incident::IncidentKind;
+use super::probe::{Failure, Probe, Stray};
+use super::statistic::BINS_PER_SECOND;
+use crate::config::detect::DetectConfig;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// Bins of half a window: scans are judged over the last 30 to 60 s.
+const HALF: u64 = 60;
+/// Bins of half the long window: slow scans, over the last 5 to 10 minutes.
+const LONG_HALF: u64 = 600;
+/// How much more a slow scan must touch in the long window.
+const LONG_FACTOR: f64 = 2.0;
+
+/// Sets of eight sources followed.
+pub(super) const SOURCE_SETS: usize = 512;
+/// Sets of eight addresses followed for unsolicited answers.
+pub(super) const STRAY_SETS: usize = 64;
+
+/// Two halves of a sliding window, with the bin the present half began in.
+#[derive(Debug, Clone, Default)]
+struct Sliding<V> {
+    began: u64,
+    now: V,
+    before: V,
+}
+
+impl<V: Merge + Clone> Sliding<V> {
+    fn add(&mut self, bin: u64, half: u64, part: &V) {
+        let number = bin / half;
+        if number != self.began {
+            self.before = if number == self.began + 1 { std::mem::take(&mut self.now) } else { V::default() };
+            self.now = V::default();
+            self.began = number;
+        }
+        self.now.merge(part);
+    }
+
+    fn both(&self) -> V {
+        let mut all = self.before.clone();
+        all.merge(&self.now);
+        all
+    }
+}
+
+impl Sliding<Probe> {
+    fn failed(&self) -> u32 {
+        self.now.total().saturating_add(self.before.total())
+    }
+}
+
+/// One source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SourceState {
+    pending: Probe,
+    short: Sliding<Probe>,
+    long: Sliding<Probe>,
+}
+
+impl Merge for SourceState {
+    fn merge(&mut self, other: &Self) {
+        self.pending.merge(&other.pending);
+    }
+}
+
+/// One address with unsolicited answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StrayState {
+    pending: Stray,
+    window: Sliding<Stray>,
+}
+
+impl Merge for StrayState {
+    fn merge(&mut self, other: &Self) {
+        self.pending.merge(&other.pending);
+    }
+}
+
+/// What a bin said about one address.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Finding {
+    /// The address.
+    pub(super) addr: IpAddr,
+    /// What it is doing.
+    pub(super) kind: IncidentKind,
+    /// Failures, or unsolicited answers, in this bin.
+    pub(super) events: f64,
+    /// The figures behind it.
+    pub(super) figures: Figures,
+}
+
+/// The figures behind a finding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Figures {
+    /// Of a source of failed attempts.
+    Source(SourceFeatures),
+    /// Of unsolicited answers in the last minute: how many, of these SYN-ACKs, peers, and whether the address sent them.
+    Stray {
+        /// All.
+        answers: f64,
+        /// SYN-ACKs among them.
+        syn_acks: f64,
+        /// Addresses at the other end.
+        peers: f64,
+        /// It sent them, else it got them.
+        sent: bool,
+    },
+}
+
+/// All sources and strays.
+#[derive(Debug)]
+pub(super) struct Scans {
+    sources: Heavy<SourceState>,
+    strays: Heavy<StrayState>,
+    /// Places that changed in this bin; one may be named twice.
+    touched: Vec<usize>,
+    touched_strays: Vec<usize>,
+    /// Hashes of the sources that scan or are reflected in this bin: their share is not charged to servers.
+    suspects: HashSet<u64, std::hash::BuildHasherDefault<IdentityHasher>>,
+    /// Fading counts of solicited and unsolicited SYN-ACKs.
+    answers: (f64, f64),
+}
+
+/// For keys that are keyed hashes already.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct IdentityHasher(u64);
+
+impl std::hash::Hasher for IdentityHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}
+
+impl Scans {
+    /// Nothing seen yet.
+    pub(super) fn new() -> Self {
+        Self {
+            sources: Heavy::new(SOURCE_SETS),
+            strays: Heavy::new(STRAY_SETS),
+            touched: Vec::new(),
+            touched_strays: Vec::new(),
+            suspects: HashSet::default(),
+            answers: (0.0, 0.0),
+        }
+    }
+
+    /// Adds a thread's part.
+    pub(super) fn absorb(
+        &mut self,
+        hash: &KeyedHash,
+        probes: &Heavy<Probe>,
+        strays: &Heavy<Stray>,
+        answers: (u64, u64),
+    ) {
+        for entry in probes.entries() {
+            let state = SourceState { pending: entry.value.clone(), ..SourceState::default() };
+            self.touched.push(self.sources.absorb(hash.addr(entry.addr), &with(entry, state)));
+        }
+        for entry in strays.entries() {
+            let state = StrayState { pending: entry.value.clone(), ..StrayState::default() };
+            self.touched_strays.push(self.strays.absorb(hash.addr(entry.addr), &with(entry, state)));
+        }
+        self.answers.0 += answers.0 as f64;
+        self.answers.1 += answers.1 as f64;
+    }
+
+    /// Judges every source that failed at something in this bin; findings in the order of addresses.
+    pub(super) fn judge(&mut self, bin: u64, hash: &KeyedHash, config: &DetectConfig) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        self.suspects.clear();
+        for place in self.touched.drain(..) {
+            let Some(entry) = self.sources.at_mut(place) else { continue };
+            let state = &mut entry.value;
+            let events = f64::from(state.pending.total());
+            if events == 0.0 {
+                continue;
+            }
+            state.short.add(bin, HALF, &state.pending);
+            state.long.add(bin, LONG_HALF, &state.pending);
+            state.pending = Probe::default();
+            let rate = events * BINS_PER_SECOND;
+            let (ports, hosts) = (f64::from(config.scan_ports), f64::from(config.scan_hosts));
+            // Most sources fail a few times at most: their sketches need not be read.
+            if f64::from(state.long.failed()) < ports.min(hosts) {
+                continue;
+            }
+            let mut seen = features(&state.short.both(), rate);
+            let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
+            if kind.is_none() {
+                let long = features(&state.long.both(), rate);
+                kind = long.verdict(LONG_FACTOR * ports, LONG_FACTOR * hosts, config.source_flood_rate);
+                seen = long;
+            }
+            let Some(kind) = kind else { continue };
+            self.suspects.insert(hash.source(entry.addr));
+            findings.push(Finding { addr: entry.addr, kind, events, figures: Figures::Source(seen) });
+        }
+        findings.sort_by_key(|finding| finding.addr);
+        findings
+    }
+
+    /// Whether this source (by its hash) scans or is reflected in this bin.
+    pub(super) fn is_suspect(&self, source: u64) -> bool {
+        self.suspects.contains(&source)
+    }
+
+    /// Judges unsolicited answers, in the order of addresses.
+    pub(super) fn judge_strays(&mut self, bin: u64, config: &DetectConfig) -> Vec<Finding> {
+        // A tap that sees only what servers send takes every SYN-ACK for unsolicited; there, only one address that is answered
+        // by many at a rate no client has is believed.
+        let (asked, unasked) = self.answers;
+        let one_way = unasked > 20.0 && asked < 0.2 * unasked;
+        self.answers = (asked * 0.99, unasked * 0.99);
+        let mut findings = Vec::new();
+        for place in self.touched_strays.drain(..) {
+            let Some(entry) = self.strays.at_mut(place) else { continue };
+            let state = &mut entry.value;
+            let pending = std::mem::take(&mut state.pending);
+            let total =
+                |stray: &Stray, side: usize| f64::from(stray.syn_acks[side]) + f64::from(stray.resets[side]);
+            let events = total(&pending, 0) + total(&pending, 1);
+            if events == 0.0 {
+                continue;
+            }
+            state.window.add(bin, HALF, &pending);
+            let all = state.window.both();
+            let side = usize::from(total(&all, 1) > total(&all, 0));
+            let (answers, peers) = (total(&all, side), all.peers.estimate());
+            let floor = f64::from(config.backscatter);
+            // Ten peers, because one that forgot a connection is no backscatter.
+            let believed = !one_way || (side == 1 && answers >= 10.0 * floor && peers >= 2.0 * floor);
+            if answers < floor || peers < 10.0 || !believed {
+                continue;
+            }
+            let syn_acks = f64::from(all.syn_acks[side]);
+            let figures = Figures::Stray { answers, syn_acks, peers, sent: side == 0 };
+            findings.push(Finding { addr: entry.addr, kind: IncidentKind::Backscatter, events, figures });
+        }
+        findings.sort_by_key(|finding| finding.addr);
+        findings
+    }
+
+    /// Share of SYN-ACKs whose SYN was seen; none where there were too few.
+    pub(super) fn visibility(&self) -> Option<f64> {
+        let (asked, unasked) = self.answers;
+        (asked + unasked >= 20.0).then(|| asked / (asked + unasked))
+    }
+
+    /// Bytes it holds, sketches and all.
+    #[cfg(test)]
+    pub(super) const fn bytes() -> usize {
+        use super::heavy::WAYS;
+        let per_key = size_of::<u32>() + size_of::<u16>();
+        SOURCE_SETS * WAYS * (size_of::<Entry<SourceState>>() + per_key + 32)
+            + STRAY_SETS * WAYS * (size_of::<Entry<StrayState>>() + per_key)
+    }
+}
+
+fn with<V, W>(entry: &Entry<V>, value: W) -> Entry<W> {
+    Entry { addr: entry.addr, count: entry.count, error: entry.error, value }
+}
+
+fn features(probe: &Probe, rate: f64) -> SourceFeatures {
+    SourceFeatures {
+        failed: f64::from(probe.total()),
+        unacknowledged: f64::from(probe.of(Failure::Unacknowledged)),
+        servers: probe.servers.estimate(),
+        hosts: probe.hosts.estimate(),
+        ports: probe.ports.estimate(),
+        rate,
+    }
+}

@@ -1,0 +1,206 @@
+//! Stage 4 of 5, detect: what the figures of one watched key amount to: is it calm, crowded, silent, and how grave.
+//!
+//! Reads and weighs; raises nothing.
+
+use super::classify::Features;
+use super::incident::{IncidentKind, ServerMode, Severity};
+use super::ledger::{WINDOW, Watch};
+use super::statistic::{BIN, BINS_PER_SECOND, threshold};
+use super::tally::Count;
+use crate::config::detect::DetectConfig;
+use crate::time::Timestamp;
+
+impl Watch {
+    /// Mean flood units a bin in peace.
+    pub(super) fn expected(&self) -> f64 {
+        let now = self.both(Count::Completed) / self.window_bins();
+        self.baseline.mean(self.completed.value().max(now))
+    }
+
+    pub(super) fn grace_bins(&self, config: &DetectConfig) -> u64 {
+        (self.grace(config).as_secs_f64() * BINS_PER_SECOND).ceil() as u64 + 1
+    }
+
+    /// Hardly known, and it leaves more than twice unresolved of what any server of its size may: not to be learned from.
+    pub(super) fn is_suspiciously_new(&self) -> bool {
+        let bins = self.window_bins();
+        let allowed = 2.0 * self.baseline.assumed(self.both(Count::Completed) / bins) * bins + 3.0;
+        self.baseline.is_new() && self.units.iter().sum::<f64>() > allowed
+    }
+
+    pub(super) fn learn(&mut self, units: f64) {
+        self.baseline.learn(units);
+        let tally = self.latest;
+        self.attempts.learn(f64::from(tally[0]), 1);
+        self.completed.learn(f64::from(tally[1]), 1);
+        let ended = f64::from(tally[1]) + f64::from(tally[2]);
+        if ended > 0.0 {
+            self.success.learn(f64::from(tally[1]) / ended, 1);
+        }
+        self.usual_occupancy = self.occupancy().max(self.usual_occupancy * 0.9999);
+    }
+
+    /// The Bernoulli likelihood ratio of "a twentieth completes" against the usual share.
+    pub(super) fn weigh_silence(&mut self) {
+        self.dry(1.0, f64::from(self.latest[1]));
+        if self.success.bins() < 20.0 || self.success.value() < 0.5 {
+            return;
+        }
+        let p = self.success.value().min(0.98);
+        let [_, good, bad] = self.latest.map(f64::from);
+        let llr = bad * (0.95 / (1.0 - p)).ln() + good * (0.05 / p).ln();
+        self.silence = (self.silence + llr).clamp(0.0, 100.0);
+    }
+
+    pub(super) fn weigh_occupancy(&mut self, config: &DetectConfig, units: f64, mean: f64) {
+        let growing = units > 0.0 && self.recent > 2.0 * mean + 0.5;
+        let over = self.occupancy() > self.occupancy_threshold(config);
+        self.crowded = if over && growing && self.bin > self.born { self.crowded + 1 } else { 0 };
+    }
+
+    /// Overdue entries that make the occupancy alarm: a share of the queue, and far beyond what is usual.
+    pub(super) fn occupancy_threshold(&self, config: &DetectConfig) -> f64 {
+        // Little's law: what a baseline of unresolved attempts holds over the life of an entry, 63 s.
+        let completed = self.completed.value().max(self.both(Count::Completed) / self.window_bins());
+        let steady = self.baseline.steady(completed) * BINS_PER_SECOND * 63.0;
+        (self.settings.occupancy * self.backlog(config)).max(8.0 * self.usual_occupancy).max(1.5 * steady)
+    }
+
+    /// Size of its queue, assumed where not configured.
+    pub(super) fn backlog(&self, config: &DetectConfig) -> f64 {
+        self.settings.backlog.unwrap_or(config.assumed_backlog).max(1) as f64
+    }
+
+    /// Embryonic attempts now.
+    pub(super) fn embryonic(&self) -> u64 {
+        (self.gauges[0] + self.gauges[1]).unsigned_abs()
+    }
+
+    /// Attempts in the last second.
+    pub(super) fn peak_rate(&self) -> f64 {
+        let before = self.totals_at(self.bin.saturating_sub(2));
+        self.totals[0].saturating_sub(before[0]) as f64
+    }
+
+    /// What the classifier looks at.
+    pub(super) fn features(&self, end: Timestamp, with_sources: bool) -> Features {
+        let bins = self.window_bins();
+        let heard = self.window.iter().map(|tally| tally.heard).max().unwrap_or(end);
+        let began = end.minus(BIN * (bins as u32));
+        Features {
+            attempts: self.both(Count::Attempts),
+            usual_attempts: self.attempts.value() * bins,
+            completed: self.both(Count::Completed),
+            usual_completed: self.completed.value() * bins,
+            completing: self.pace[1] * bins,
+            attempting: self.pace[0] * bins,
+            dry: self.drought >= threshold(self.settings.false_alarm_interval, 1),
+            alarming: self.alarming,
+            units: self.units.iter().sum(),
+            usual_units: self.expected() * bins,
+            overdue: self.both(Count::Overdue),
+            overdue_answered: self.both(Count::OverdueAnswered),
+            overdue_repeated: self.both(Count::OverdueRepeated),
+            returned: self.both(Count::Returned),
+            copies: (self.both(Count::Copies) - self.embryonic() as f64 * bins / BINS_PER_SECOND).max(0.0),
+            answered: self.both(Count::Answered),
+            answer_repeated: self.both(Count::AnswerRepeated),
+            answer_after_ack: self.both(Count::AnswerAfterAck),
+            refused: self.both(Count::Refused),
+            // Reading the sketches takes a few microseconds: only where it matters.
+            sources: if with_sources { self.distinct().0 } else { 0.0 },
+            entries: self.both(Count::Sketched),
+            history: self.attempts.bins(),
+            answers: self.answers,
+            heard: heard.since(began).as_secs_f64(),
+        }
+    }
+
+    /// What a server has that is no flood and needs no alarm of the statistic.
+    pub(super) fn quiet_kind(&self, features: &Features) -> Option<IncidentKind> {
+        // Enough failures that chance is out of the question, and hardly a completion for five seconds.
+        if self.silence >= threshold(self.settings.false_alarm_interval, 1)
+            && features.silent()
+            && (features.refused > features.overdue || features.attempts <= 3.0 * features.usual_attempts)
+        {
+            return Some(IncidentKind::Outage);
+        }
+        if features.mode() == ServerMode::AcceptOverflow {
+            return Some(IncidentKind::AcceptOverflow);
+        }
+        // Ten times the usual completions, and enough of them to matter.
+        let rate = features.completed / self.window_bins() * BINS_PER_SECOND;
+        let surge = features.history >= 120.0 && features.completed >= 10.0 * features.usual_completed;
+        (surge && rate >= 50.0).then_some(IncidentKind::FlashCrowd)
+    }
+
+    /// Who should hear of it.
+    pub(super) fn severity(&self, kind: IncidentKind, features: &Features) -> Severity {
+        let rate = features.units / self.window_bins().min(2.0 * WINDOW as f64) * BINS_PER_SECOND;
+        match kind {
+            IncidentKind::FlashCrowd => Severity::Info,
+            IncidentKind::Outage => Severity::Critical,
+            IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood => {
+                let now = (self.recent * BINS_PER_SECOND).max(rate);
+                let harmed = features.history >= 20.0
+                    && features.usual_completed >= 10.0
+                    && features.completed < 0.5 * features.usual_completed;
+                if now >= self.settings.critical_rate
+                    || self.peak_units() >= self.settings.critical_rate
+                    || harmed
+                {
+                    Severity::Critical
+                } else {
+                    Severity::Warning
+                }
+            }
+            IncidentKind::PortScan
+            | IncidentKind::HostScan
+            | IncidentKind::Reflection
+            | IncidentKind::Backscatter
+            | IncidentKind::AcceptOverflow => Severity::Warning,
+        }
+    }
+
+    /// Flood units of the last bin, a second.
+    pub(super) fn peak_units(&self) -> f64 {
+        self.last_units * BINS_PER_SECOND
+    }
+
+    /// Whether this bin looks like the end of an incident of this kind.
+    pub(super) fn is_calm(&self, kind: IncidentKind, features: &Features, mean: f64) -> bool {
+        match kind {
+            IncidentKind::Outage => {
+                features.completed > 0.2 * features.usual_completed || features.attempts < 1.0
+            }
+            IncidentKind::AcceptOverflow => features.answer_after_ack < 1.0,
+            IncidentKind::FlashCrowd => {
+                features.completed < 3.0 * features.usual_completed.max(1.0)
+                    && self.recent <= self.upper(mean)
+            }
+            IncidentKind::SpoofedFlood
+            | IncidentKind::DirectFlood
+            | IncidentKind::CarpetFlood
+            | IncidentKind::PortScan
+            | IncidentKind::HostScan
+            | IncidentKind::Reflection
+            | IncidentKind::Backscatter => self.recent <= self.upper(mean),
+        }
+    }
+
+    /// What the smoothed units stay below in peace: three standard deviations of a mean over ten bins.
+    pub(super) fn upper(&self, mean: f64) -> f64 {
+        mean + 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5
+    }
+
+    /// Starts afresh after an incident.
+    pub(super) fn end_episode(&mut self) {
+        self.incident = None;
+        self.cusum.reset();
+        self.silence = 0.0;
+        self.drought = 0.0;
+        self.crowded = 0;
+        self.rise = 0.0;
+        self.verdict = "within its baseline";
+    }
+}

@@ -273,7 +273,7 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
         id: String::new(),
         kind: finding.kind,
         scope: Scope::Host,
-        server: finding.addr.to_string(),
+        server: finding.victim.unwrap_or(finding.addr).to_string(),
         severity: if finding.kind == IncidentKind::DirectFlood {
             Severity::Critical
         } else {

@@ -18,7 +18,7 @@ LABEL org.opencontainers.image.title="halfopen" \
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libpcap0.8 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10793 --no-create-home --shell /usr/sbin/nologin halfopen
+    && useradd --uid 10793 --no-create-home --shell /usr/sbin/nologin halfopen
 # The capability is an attribute of the file and is copied with it. Where a container has all capabilities dropped, the kernel
 # refuses to start such a file ("operation not permitted"): add NET_RAW, as above.
 COPY --from=build /build/target/release/halfopen /usr/local/bin/halfopen

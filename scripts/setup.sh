@@ -64,30 +64,30 @@ has_pcap() {
     printf 'int main(void){return 0;}\n' | "${CC:-cc}" -x c - -lpcap -o /dev/null 2>/dev/null
 }
 
-for_build=
-command -v "${CC:-cc}" >/dev/null || for_build="$for_build cc"
-has_pcap || for_build="$for_build pcap"
-for_tests=
+needed=
+command -v "${CC:-cc}" >/dev/null || needed="$needed cc"
+has_pcap || needed="$needed pcap"
+wanted=
 linux=false
 [ "$(uname)" != Linux ] || linux=true
 if $linux && ! command -v setcap >/dev/null; then
-    for_tests="$for_tests setcap"
+    wanted="$wanted setcap"
 fi
 if $tests; then
     tools="tcpdump tshark prometheus"
     ! $linux || tools="$tools ip"
     for tool in $tools; do
-        command -v "$tool" >/dev/null || for_tests="$for_tests $tool"
+        command -v "$tool" >/dev/null || wanted="$wanted $tool"
     done
 fi
 
 packages=
-for what in $for_build; do
+for what in $needed; do
     names=$(package "$what")
     [ -n "$names" ] || die "$what is missing and this script cannot install it here; install a C compiler and libpcap's headers by hand"
     packages="$packages $names"
 done
-for what in $for_tests; do
+for what in $wanted; do
     names=$(package "$what")
     [ -n "$names" ] || say "$what is not among this system's packages; the tests that need it will be skipped"
     packages="$packages $names"
@@ -110,13 +110,13 @@ if [ "$(id -u)" -ne 0 ] && [ "$manager" != brew ]; then
         as_root=sudo
     else
         advice="no right to install packages; have an administrator run: $install $packages"
-        [ -z "$for_build" ] || die "$advice"
+        [ -z "$needed" ] || die "$advice"
         say "$advice"
         exit 0
     fi
 fi
 
-say "installing: $as_root $install $packages"
+say "installing: ${as_root:+$as_root }$install $packages"
 # The variables below hold several words each.
 # shellcheck disable=SC2086
 case $manager in
@@ -133,8 +133,9 @@ case $manager in
         esac
         # env, not an export: sudo drops the environment.
         quietly="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+        # Lists that are there are used; the network is asked for new ones where there are none or they have gone stale.
+        ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || $as_root apt-get update -q
         if ! $quietly $packages; then
-            # No package lists yet, or stale ones.
             say "once more, with new package lists"
             $as_root apt-get update -q
             $quietly $packages

@@ -41,6 +41,10 @@ impl Timestamp {
         self.0 as f64 / 1e9
     }
 
+    const fn minus_days(self, days: i64) -> Self {
+        Self(self.0 - days * 86_400_000_000_000)
+    }
+
     /// The time from `earlier` to here; zero where `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let nanos = self.0.saturating_sub(earlier.0);
@@ -72,6 +76,9 @@ impl fmt::Display for Timestamp {
 /// A stamp this far behind network time is not reordering: the source's clock was set back, or a stamp before it was absurd.
 const REANCHOR: Duration = Duration::from_secs(60);
 
+/// No stamp is taken to be later (2262-04-10): what is reckoned forward from network time must have room.
+const LATEST: Timestamp = Timestamp::FAR_FUTURE.minus_days(1);
+
 /// The clock that packets drive: never goes back, whatever the stamps do.
 ///
 /// A stamp a little behind (reordering, two capture threads) leaves the time where it is. A stamp more than a minute behind
@@ -93,6 +100,7 @@ impl NetworkTime {
     /// Takes one stamp in and returns the network time after it.
     #[inline]
     pub fn advance(&mut self, stamp: Timestamp) -> Timestamp {
+        let stamp = stamp.min(LATEST);
         let Some(now) = self.now else {
             self.now = Some(stamp);
             return stamp;
@@ -169,6 +177,14 @@ mod tests {
         assert_eq!(time.advance(at(12)), at(1_000_002));
         assert_eq!(time.advance(at(1_000_001)), at(1_000_002));
         assert_eq!(time.advance(at(1_000_003)), at(1_000_003));
+    }
+
+    #[test]
+    fn the_end_of_the_range_leaves_room() {
+        let mut time = NetworkTime::new();
+        let now = time.advance(Timestamp::FAR_FUTURE);
+        assert!(now.plus(Duration::from_secs(3600)) < Timestamp::FAR_FUTURE);
+        assert_eq!(time.advance(Timestamp::FAR_FUTURE), now);
     }
 
     #[test]

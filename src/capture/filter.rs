@@ -69,6 +69,10 @@ fn needs_live_capture(why: &str) -> bool {
 /// before it, and each but the last asks first that no further tag follows: otherwise `not port 80` would match every tagged frame.
 /// An expression that speaks of tags or labels itself is taken as it is. Link types without ethertypes at a fixed place (such as
 /// that of `any`) have no `vlan`; there, what lies behind an in-frame tag is not matched.
+/// What MPLS, PPPoE and tunnels carry is matched only where the expression names them: `port 80 or proto gre or mpls` (`mpls` last: it moves offsets too).
+///
+/// `inbound` and `outbound` are libpcap's to keep: 1.10.3 runs the filter a second time over the first turn of the ring, where it
+/// does not know the direction, and matches nothing until then (tcpdump likewise).
 pub fn behind_tags(link: LinkType, user: &str) -> String {
     const OWN_OFFSETS: [&str; 5] = ["vlan", "mpls", "pppoes", "pppoed", "geneve"];
     let words = user.split(|c: char| !c.is_ascii_alphanumeric());

@@ -115,9 +115,14 @@ pub enum Traffic {
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// Not TOML, or not a scenario: with line and column.
-    #[error("{}", .0.to_string().trim_end())]
-    Syntax(#[from] toml::de::Error),
+    /// Not TOML, or not a scenario.
+    #[error("line {line}: {what}")]
+    Syntax {
+        /// The line, counted from 1; of a `[[traffic]]`, that of its header.
+        line: usize,
+        /// What is wrong, in one line.
+        what: String,
+    },
     /// A figure that cannot be.
     #[error("traffic {number}: {what}")]
     Traffic {
@@ -154,7 +159,11 @@ impl Scenario {
     /// # Errors
     /// What is wrong and where.
     pub fn from_toml(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = toml::from_str(text)?;
+        let scenario: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let what = error.message().lines().collect::<Vec<_>>().join(", ");
+            ScenarioError::Syntax { line: before.matches('\n').count() + 1, what }
+        })?;
         for (index, traffic) in scenario.traffic.iter().enumerate() {
             traffic.check().map_err(|what| ScenarioError::Traffic { number: index + 1, what })?;
         }

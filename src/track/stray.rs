@@ -41,10 +41,8 @@ impl Tracker {
     fn on_stray_reset(&mut self, segment: &Segment, sink: &mut impl EventSink) {
         let flow = Flow { orig: segment.dst, resp: segment.src };
         let back = Flow { orig: segment.src, resp: segment.dst };
-        let remembered = [flow, back].iter().any(|flow| self.table.remembered.find(flow).is_some());
-        if remembered {
-            self.table.remembered.forget(&flow);
-            self.table.remembered.forget(&back);
+        // It ends a connection whose handshake we saw: neither backscatter nor the end of an attempt.
+        if [flow, back].iter().any(|flow| self.table.remembered.find(flow).is_some()) {
             return;
         }
         // Only a refusal has this shape (RFC 9293 section 3.5.2, group 1); other resets end connections we joined midway.

@@ -63,15 +63,14 @@ impl Namespaces {
         ip(&["netns", "add", b]);
         for namespace in [a, b] {
             // No neighbour discovery on the wire: every frame there is one that the test sent or provoked.
-            for setting in ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"] {
-                // A kernel without IPv6 has nothing to switch off.
-                let _ = Self::command(namespace, "sysctl").args(["-qw", setting]).output();
-            }
-            run(Self::command(namespace, "sysctl").args(["-qw", "net.ipv4.ip_forward=0"]));
+            // A kernel without IPv6 has nothing to switch off.
+            let _ = set(namespace, "net/ipv6/conf/all/disable_ipv6", 1).output();
+            let _ = set(namespace, "net/ipv6/conf/default/disable_ipv6", 1).output();
+            run(&mut set(namespace, "net/ipv4/ip_forward", 0));
             ip(&["-n", namespace, "link", "set", "lo", "up"]);
         }
         // Answers that meet a full SYN queue must be cookies, not silence.
-        run(Self::command(b, "sysctl").args(["-qw", "net.ipv4.tcp_syncookies=1"]));
+        run(&mut set(b, "net/ipv4/tcp_syncookies", 1));
         let (mac_a, mac_b) = (mac(ORIGINATOR_MAC), mac(SERVER_MAC));
         let pair = ["link", "add", ORIGINATOR_LINK, "type", "veth", "peer", "name", SERVER_LINK, "netns", b];
         ip(&[&["-n", a], &pair[..]].concat());
@@ -95,6 +94,13 @@ impl Drop for Namespaces {
             let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
         }
     }
+}
+
+/// The command that sets a kernel setting of a namespace, without a program that minimal systems lack.
+fn set(namespace: &str, setting: &str, value: u8) -> Command {
+    let mut command = Namespaces::command(namespace, "sh");
+    command.args(["-c", &format!("echo {value} > /proc/sys/{setting}")]);
+    command
 }
 
 fn ip(arguments: &[&str]) {

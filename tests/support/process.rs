@@ -58,10 +58,11 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let name = match signal {
-            Signal::Interrupt => "-INT",
-            Signal::Terminate => "-TERM",
+            Signal::Interrupt => "INT",
+            Signal::Terminate => "TERM",
         };
-        super::run(Command::new("kill").arg(name).arg(self.child.id().to_string()));
+        // The shell's own: minimal systems have no program of that name.
+        super::run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]));
     }
 
     /// What it has written to its standard error.

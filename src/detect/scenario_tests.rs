@@ -258,7 +258,7 @@ impl Run {
     }
 
     fn no_flood(&self) {
-        let flood = self.kinds().into_iter().find(|(kind, _)| super::judge::is_flood(*kind));
+        let flood = self.kinds().into_iter().find(|(kind, _)| super::docket::is_flood(*kind));
         assert!(flood.is_none(), "{:#?}", self.brief());
     }
 
@@ -824,12 +824,13 @@ fn a_clock_that_jumps_by_years_costs_nothing() {
 /// Bytes of the detector and of one thread with these settings, from the sizes of what they are made of.
 fn bytes(config: &DetectConfig) -> (usize, usize) {
     use super::heavy::{Entry, WAYS};
-    use super::ledger::{DETECTOR_SKETCHES, Watch};
+    use super::ledger::DETECTOR_SKETCHES;
     use super::observe::{FOLD_SLOTS, PROBE_SETS, STRAY_SETS, THREAD_SKETCHES, UNKNOWN_SLOTS};
     use super::probe::{Probe, Stray};
     use super::scans::Scans;
     use super::slots::Slots;
     use super::sources::SourceSketch;
+    use super::watch::Watch;
     let sketches = |n: usize| n * (size_of::<SourceSketch>() + 16);
     let thread = Slots::bytes(config.max_servers + UNKNOWN_SLOTS)
         + Slots::bytes(FOLD_SLOTS)

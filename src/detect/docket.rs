@@ -129,6 +129,7 @@ impl Court {
         let raised = self.episodes.raise(bin.number, incident, before, sources);
         let Some(watch) = self.ledger.get_mut(number) else { return };
         watch.incident = raised;
+        watch.alarmed_at = watch.cusum.leading().filter(|_| is_flood(kind));
         watch.verdict = kind.as_label();
         // What it explains no longer counts against the keys above it.
         if let (true, Some(addr)) = (is_flood(kind), watch.key.addr()) {

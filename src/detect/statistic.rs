@@ -93,6 +93,12 @@ impl Cusum {
         (*best.0 > 0.0).then_some(*best.1)
     }
 
+    /// Added attempts a bin of the hypothesis with the largest sum; none while all are zero.
+    pub(super) fn leading(&self) -> Option<f64> {
+        let (best, sum) = self.sums.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
+        (*sum > 0.0).then(|| shift(best))
+    }
+
     /// Back to zero: an episode ended, or others explain it.
     pub(super) fn reset(&mut self) {
         self.sums = [0.0; GRID];

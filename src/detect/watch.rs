@@ -5,7 +5,7 @@
 use super::ledger::Key;
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::{BINS_PER_SECOND, Baseline, Cusum, Mean};
-use super::tally::{CLASSES, Count, Gauge, PATIENCE, Tally};
+use super::tally::{CLASSES, Count, Gauge, Tally};
 use crate::config::ServerConfig;
 use crate::config::detect::{DetectConfig, Prefix, Rule, Side};
 use std::time::Duration;
@@ -128,8 +128,10 @@ pub(super) struct Watch {
     /// Sources of unresolved attempts, two stretches.
     pub(super) sources: [SourceSet; 2],
     sources_began: u64,
+    /// Unresolved attempts that sources were counted of, and their distinct sources, a bin at the pace of `pace`.
+    pub(super) each_bin: [f64; 2],
     /// Handshake times, fading.
-    times: [f64; CLASSES],
+    pub(super) times: [f64; CLASSES],
     /// Ever sent a SYN-ACK.
     pub(super) answers: bool,
     /// Log-likelihood ratio of "nothing completes any more".
@@ -148,6 +150,8 @@ pub(super) struct Watch {
     pub(super) parts: f64,
     /// Number of its running incident.
     pub(super) incident: Option<usize>,
+    /// What its incident was raised for: added attempts a bin of the hypothesis that led; none where another signal raised it.
+    pub(super) alarmed_at: Option<f64>,
     /// Allow-listed unresolved attempts, ever.
     pub(super) allowed: u64,
     /// Grace age last told, to tell changes only.
@@ -187,6 +191,7 @@ impl Watch {
             unseen: 0.0,
             sources: [SourceSet::None, SourceSet::None],
             sources_began: bin,
+            each_bin: [0.0; 2],
             times: [0.0; CLASSES],
             answers: false,
             silence: 0.0,
@@ -197,6 +202,7 @@ impl Watch {
             warm: false,
             parts: 0.0,
             incident: None,
+            alarmed_at: None,
             allowed: 0,
             grace_told: Duration::ZERO,
             verdict: "quiet",
@@ -237,6 +243,7 @@ impl Watch {
         for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
+        self.each_bin = self.each_bin.map(|mean| mean * 0.7);
         self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }
@@ -296,7 +303,9 @@ impl Watch {
             for passed in 0..idle.min(WINDOW) {
                 self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
             }
-            self.pace = self.pace.map(|pace| pace * 0.7_f64.powf(idle.min(1000) as f64));
+            let fade = 0.7_f64.powf(idle.min(1000) as f64);
+            self.pace = self.pace.map(|pace| pace * fade);
+            self.each_bin = self.each_bin.map(|mean| mean * fade);
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
                 self.baseline.learn_silence(idle);
                 self.attempts.learn(0.0, idle);
@@ -334,6 +343,26 @@ impl Watch {
         }
     }
 
+    /// Takes in the sources of the bin just taken in, which `entries` unresolved attempts had.
+    pub(super) fn note_sources(
+        &mut self,
+        bin: u64,
+        entries: f64,
+        sources: &SourceSet,
+        spare: &mut SketchPool,
+    ) {
+        self.roll_sources(bin, spare);
+        self.sources[0].union(sources, spare);
+        // Two attempts have two sources or one, and the set knows which; only a third is worth reading a sketch.
+        let distinct = match sources {
+            SourceSet::One(_) => entries.min(1.0),
+            SourceSet::Many(_) if entries > 2.0 => sources.estimate().0.min(entries),
+            SourceSet::None | SourceSet::Many(_) | SourceSet::Uncounted => entries,
+        };
+        self.each_bin[0] += 0.3 * entries;
+        self.each_bin[1] += 0.3 * distinct;
+    }
+
     /// Gives its sketches back.
     pub(super) fn release(&mut self, spare: &mut SketchPool) {
         self.sources.iter_mut().for_each(|set| set.clear(spare));
@@ -369,28 +398,5 @@ impl Watch {
             }
             (a, b) => (a.estimate().0.max(b.estimate().0), a.estimate().1.max(b.estimate().1)),
         }
-    }
-
-    /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.
-    pub(super) fn occupancy(&self) -> f64 {
-        let [_, _, sent, received] = self.gauges;
-        if self.answers { received as f64 } else { (sent + received) as f64 }
-    }
-
-    /// Its grace age: half as much again as nearly all of its handshakes take.
-    pub(super) fn grace(&self, config: &DetectConfig) -> Duration {
-        let all: f64 = self.times.iter().sum();
-        // A quantile needs that many observations beyond it to mean anything; below 200 the default holds.
-        if all < 200.0 {
-            return config.initial_grace;
-        }
-        let mut beyond = all;
-        for (count, bound) in self.times.iter().zip(PATIENCE) {
-            beyond -= count;
-            if beyond <= all * 0.001 {
-                return (bound * 3 / 2).clamp(config.min_grace, config.max_grace);
-            }
-        }
-        config.max_grace
     }
 }

@@ -5,16 +5,40 @@
 use super::classify::Features;
 use super::incident::{IncidentKind, ServerMode, Severity};
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
-use super::tally::Count;
+use super::tally::{Count, PATIENCE};
 use super::watch::{WINDOW, Watch};
 use crate::config::detect::DetectConfig;
 use crate::time::Timestamp;
+use std::time::Duration;
 
 impl Watch {
     /// Mean flood units a bin in peace.
     pub(super) fn expected(&self) -> f64 {
         let now = self.both(Count::Completed) / self.window_bins();
         self.baseline.mean(self.completed.value().max(now))
+    }
+
+    /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.
+    pub(super) fn occupancy(&self) -> f64 {
+        let [_, _, sent, received] = self.gauges;
+        if self.answers { received as f64 } else { (sent + received) as f64 }
+    }
+
+    /// Its grace age: half as much again as nearly all of its handshakes take.
+    pub(super) fn grace(&self, config: &DetectConfig) -> Duration {
+        let all: f64 = self.times.iter().sum();
+        // A quantile needs that many observations beyond it to mean anything; below 200 the default holds.
+        if all < 200.0 {
+            return config.initial_grace;
+        }
+        let mut beyond = all;
+        for (count, bound) in self.times.iter().zip(PATIENCE) {
+            beyond -= count;
+            if beyond <= all * 0.001 {
+                return (bound * 3 / 2).clamp(config.min_grace, config.max_grace);
+            }
+        }
+        config.max_grace
     }
 
     pub(super) fn grace_bins(&self, config: &DetectConfig) -> u64 {
@@ -110,6 +134,8 @@ impl Watch {
             // Reading the sketches takes a few microseconds: only where it matters.
             sources: if with_sources { self.distinct().0 } else { 0.0 },
             entries: self.both(Count::Sketched),
+            each_bin: self.each_bin,
+            usual_each_bin: self.expected(),
             history: self.attempts.bins(),
             answers: self.answers,
             heard: heard.since(began).as_secs_f64(),
@@ -188,14 +214,17 @@ impl Watch {
         }
     }
 
-    /// What the smoothed units stay below in peace: three standard deviations of a mean over ten bins.
+    /// What the smoothed units stay below once it is over: three standard deviations of a mean over ten bins, or half of what the
+    /// alarm was about, where that is less. A flood slow enough to hide in the noise of ten bins has not ended because it does.
     pub(super) fn upper(&self, mean: f64) -> f64 {
-        mean + 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5
+        let noise = 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5;
+        mean + self.alarmed_at.map_or(noise, |shift| noise.min(shift / 2.0))
     }
 
     /// Starts afresh after an incident.
     pub(super) fn end_episode(&mut self) {
         self.incident = None;
+        self.alarmed_at = None;
         self.cusum.reset();
         self.silence = 0.0;
         self.drought = 0.0;

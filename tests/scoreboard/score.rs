@@ -80,7 +80,13 @@ impl Row {
         self.complaints.push(format!("{}: {what}", self.name));
     }
 
-    fn hold(&mut self, scenario: &Scenario, expect: &Expect, journal: &[JournalEntry], delays: &mut [Vec<f64>]) {
+    fn hold(
+        &mut self,
+        scenario: &Scenario,
+        expect: &Expect,
+        journal: &[JournalEntry],
+        delays: &mut [Vec<f64>],
+    ) {
         let seconds = |entry: &JournalEntry| entry.ts.since(scenario.start()).as_secs_f64();
         let seed = scenario.seed;
         for (found, delays) in expect.found.iter().zip(delays) {

@@ -11,11 +11,26 @@ use crate::config::detect::DetectConfig;
 use crate::time::Timestamp;
 use std::time::Duration;
 
+/// Bins of completions that make them usual: 10 s.
+const RUSH_HISTORY: u32 = 20;
+/// Variance over mean of completions, as assumed of unresolved attempts nothing is known of.
+const CLUMPING: f64 = 3.0;
+
 impl Watch {
-    /// Mean flood units a bin in peace.
+    /// Mean flood units a bin in peace. Where more handshakes complete than usual, more fail: a rush hour has more of both.
     pub(super) fn expected(&self) -> f64 {
         let now = self.both(Count::Completed) / self.window_bins();
-        self.baseline.mean(self.completed.value().max(now))
+        self.baseline.mean(self.completed.value().max(now)) * self.rush()
+    }
+
+    /// By what factor completions have surely risen above the usual: two standard deviations of clumped arrivals are no rise.
+    fn rush(&self) -> f64 {
+        let usual = self.completed.value() * self.window_bins();
+        if self.completed.bins() < f64::from(RUSH_HISTORY) || usual <= 0.0 {
+            return 1.0;
+        }
+        let now = self.both(Count::Completed);
+        ((now - 2.0 * (CLUMPING * now).sqrt()) / usual).max(1.0)
     }
 
     /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.

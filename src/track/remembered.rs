@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 use ahash::RandomState;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Ways of a set: with its lock a set fills two cache lines.
 const WAYS: usize = 5;
@@ -28,7 +29,7 @@ struct Way {
     /// Keyed fingerprint of the flow; 0 is an empty way.
     fingerprint: u64,
     isn: u32,
-    /// Seconds of network time when it ended, modulo 2^32.
+    /// Milliseconds of network time when it ended, modulo 2^32: 49 days.
     ended: u32,
     syn_payload: u16,
     completed: bool,
@@ -87,10 +88,18 @@ impl Remembered {
         Some(Ended { isn: SeqNumber(way.isn), syn_payload: way.syn_payload, completed: way.completed })
     }
 
+    /// How long ago the last attempt of `flow` ended, to a millisecond, where it is remembered.
+    pub(crate) fn since_end(&self, flow: &Flow, now: Timestamp) -> Option<Duration> {
+        let (set, fingerprint) = self.place(flow)?;
+        let set = self.sets.get(set)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let way = set.ways.iter().find(|way| way.fingerprint == fingerprint)?;
+        Some(Duration::from_millis(millis(now).wrapping_sub(way.ended).into()))
+    }
+
     /// Remembers the end of an attempt in place of an earlier one of the same flow, or of the oldest of its set.
     pub(crate) fn remember(&self, flow: &Flow, ended: Ended, now: Timestamp) {
         let Some((index, fingerprint)) = self.place(flow) else { return };
-        let seconds = (now.as_nanos().div_euclid(1_000_000_000)) as u32;
+        let millis = millis(now);
         if !self.is_used(index) {
             self.used[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
         }
@@ -101,14 +110,14 @@ impl Remembered {
             } else if way.fingerprint == 0 {
                 u64::MAX - 1
             } else {
-                u64::from(seconds.wrapping_sub(way.ended))
+                u64::from(millis.wrapping_sub(way.ended))
             }
         };
         if let Some(way) = set.ways.iter_mut().max_by_key(|way| age(way)) {
             *way = Way {
                 fingerprint,
                 isn: ended.isn.0,
-                ended: seconds,
+                ended: millis,
                 syn_payload: ended.syn_payload,
                 completed: ended.completed,
             };
@@ -126,6 +135,10 @@ impl Remembered {
             *way = Way::default();
         }
     }
+}
+
+fn millis(at: Timestamp) -> u32 {
+    at.as_nanos().div_euclid(1_000_000) as u32
 }
 
 #[cfg(test)]
@@ -151,6 +164,10 @@ mod tests {
         memory.remember(&flow(1), ended(8), Timestamp::from_parts(2, 0));
         assert_eq!(memory.find(&flow(1)), Some(ended(8)));
         assert_eq!(memory.find(&flow(2)), None);
+        assert_eq!(
+            memory.since_end(&flow(1), Timestamp::from_parts(3, 250_000_000)),
+            Some(Duration::from_millis(1250))
+        );
         memory.forget(&flow(1));
         assert_eq!(memory.find(&flow(1)), None);
     }

@@ -26,7 +26,9 @@ impl Tracker {
         let kind = match self.table.remembered.find(&flow).filter(fits) {
             Some(ended) => {
                 self.counts.syn_ack_retransmissions += 1;
-                EventKind::SynAckRetransmitted { after_ack: ended.completed, age: Duration::ZERO, count: 0 }
+                // When it opened is forgotten; that it ended later makes this the least its age can be.
+                let age = self.table.remembered.since_end(&flow, segment.ts).unwrap_or(Duration::ZERO);
+                EventKind::SynAckRetransmitted { after_ack: ended.completed, age, count: 0 }
             }
             // It may answer a SYN that was only counted.
             None if self.table.shares.refused_lately(segment.src, segment.ts) => return,

@@ -33,11 +33,27 @@ pub(crate) struct Row {
 }
 
 /// What a sensor said of a trace.
-#[derive(PartialEq)]
 struct Said {
     journal: Vec<JournalEntry>,
     /// Everything else that must not differ from run to run.
     rest: String,
+}
+
+impl Said {
+    /// Where the two part.
+    fn differs(&self, other: &Self) -> Option<String> {
+        let both = self.journal.iter().zip(&other.journal);
+        if let Some((mine, theirs)) = both.into_iter().find(|(mine, theirs)| mine != theirs) {
+            return Some(format!("{mine:?} | {theirs:?}"));
+        }
+        if self.journal.len() != other.journal.len() {
+            return Some(format!("{} and {} entries", self.journal.len(), other.journal.len()));
+        }
+        let at = self.rest.bytes().zip(other.rest.bytes()).position(|(mine, theirs)| mine != theirs)?;
+        let around =
+            |text: &str| text.get(at.saturating_sub(120)..(at + 60).min(text.len())).map(str::to_owned);
+        Some(format!("{:?} | {:?}", around(&self.rest), around(&other.rest)))
+    }
 }
 
 /// Runs a scenario, once for each seed and once more, and judges what was said.
@@ -50,11 +66,12 @@ pub(crate) fn judge(name: &str, scenario: &Scenario, expect: &Expect) -> Row {
         let scenario = Scenario { seed: scenario.seed + seed, ..scenario.clone() };
         let said = alone(&scenario, &config);
         if seed == 0 {
-            if said != alone(&scenario, &config) {
-                row.complain("the second run said something else");
+            if let Some(what) = said.differs(&alone(&scenario, &config)) {
+                row.complain(&format!("the second run said something else: {what}"));
             }
-            if expect.threads && said != together(&scenario, &config) {
-                row.complain("two capture threads said something else");
+            if let Some(what) = expect.threads.then(|| said.differs(&together(&scenario, &config))).flatten()
+            {
+                row.complain(&format!("two capture threads said something else: {what}"));
             }
         }
         row.hold(&scenario, expect, &said.journal, &mut delays);

@@ -193,7 +193,9 @@ impl Court {
             return;
         }
         told.distinct_sources = running.sources.estimate().0.round() as u64;
-        if features.mode() != ServerMode::Unknown {
+        // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
+        let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
+        if lasts && features.mode() != ServerMode::Unknown {
             told.server_mode = features.mode();
         }
         let mut kind = told.kind;
@@ -221,7 +223,7 @@ impl Court {
             .filter(|watch| matches!(watch.key, Key::Server(at) if at.addr == finding.addr))
             .map(|watch| {
                 let asked = watch.both(Count::Answered) + watch.both(Count::Refused);
-                asked / watch.window_bins() * BINS_PER_SECOND
+                (asked / watch.window_bins()).max(watch.busy) * BINS_PER_SECOND
             })
             .sum();
         answers < 0.5 * asked * STRAY_WINDOW

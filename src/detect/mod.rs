@@ -166,7 +166,8 @@ impl Detector {
             let left = now.since(start).as_nanos() / BIN.as_nanos();
             if left > 0 && (walked >= WALKED_BINS || self.court.at_rest()) {
                 let left = u64::try_from(left).unwrap_or(u64::MAX);
-                number = number.saturating_add(left);
+                // Nobody said anything at all, or the clock was set: windows empty, and that is all there is to learn from it.
+                number = number.saturating_add(left.min(WALKED_BINS - walked.min(WALKED_BINS)));
                 let skipped = BIN.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
                 start = if now.since(start.plus(skipped)) < BIN { start.plus(skipped) } else { now };
             }

@@ -18,6 +18,9 @@ const SOURCE_WINDOW: u64 = 60;
 /// Bins whose totals are remembered: longer than the longest grace age.
 const PAST: u64 = 16;
 
+/// Time constant of [`Watch::busy`], bins.
+pub(super) const BUSY_BINS: f64 = 60.0;
+
 /// Settings of one key, after rules.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Settings {
@@ -105,8 +108,10 @@ pub(super) struct Watch {
     pub(super) recent: f64,
     /// Attempts and completions a bin, at the pace of about two seconds.
     pub(super) pace: [f64; 2],
+    /// Completions a bin, at the pace of half a minute.
+    pub(super) busy: f64,
     /// Attempts that failed and that turned out well, a bin, at the same pace.
-    fates: [f64; 2],
+    pub(super) fates: [f64; 2],
     /// Bins in a row with an alarm that was not raised.
     pub(super) alarming: u32,
     /// Flood units of the last bin.
@@ -122,9 +127,11 @@ pub(super) struct Watch {
     /// Embryonic attempts by [`Gauge`].
     pub(super) gauges: [i64; 4],
     /// Overdue attempts that turned out well, not yet set against flood units.
-    credit: f64,
+    pub(super) credit: f64,
+    /// Copies of SYNs that stacks might have sent and did not.
+    pub(super) spare_copies: f64,
     /// SYNs that no tracked attempt stands for, not yet charged.
-    unseen: f64,
+    pub(super) unseen: f64,
     /// Sources of unresolved attempts, two stretches.
     pub(super) sources: [SourceSet; 2],
     sources_began: u64,
@@ -179,6 +186,7 @@ impl Watch {
             ring: [0.0; WINDOW as usize],
             recent: 0.0,
             pace: [0.0; 2],
+            busy: 0.0,
             fates: [0.0; 2],
             alarming: 0,
             last_units: 0.0,
@@ -188,6 +196,7 @@ impl Watch {
             totals: [0; 3],
             gauges: [0; 4],
             credit: 0.0,
+            spare_copies: 0.0,
             unseen: 0.0,
             sources: [SourceSet::None, SourceSet::None],
             sources_began: bin,
@@ -244,6 +253,7 @@ impl Watch {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
         self.each_bin = self.each_bin.map(|mean| mean * 0.7);
+        self.busy += (tally.of(Count::Completed) - self.busy) / BUSY_BINS;
         self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }
@@ -268,33 +278,6 @@ impl Watch {
         self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
     }
 
-    /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
-    pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
-        let mut units = tally.failed();
-        // Copies that no stack would send: more than one a second for each attempt still open.
-        let open = (self.gauges[0] + self.gauges[1]) as f64;
-        units += (tally.of(Count::Copies) - open / BINS_PER_SECOND).max(0.0);
-        // SYNs that the table could not follow, and attempts it had to let go: charged by the share that stays unresolved.
-        self.unseen += tally.of(Count::Attempts) - tally.of(Count::Represented);
-        let charge = self.unseen.max(0.0) + tally.of(Count::Evicted);
-        if charge > 0.0 {
-            self.unseen = self.unseen.min(0.0);
-            units += charge * self.unresolved_share();
-        }
-        // What the sensor lost it cannot have seen completed.
-        units = (units - loss * tally.of(Count::Attempts)).max(0.0);
-        self.credit += tally.of(Count::Late);
-        let settled = self.credit.min(units);
-        self.credit = (self.credit - settled) * 0.9;
-        units - settled
-    }
-
-    /// Share of the attempts of the last two seconds that stayed unresolved; all of them where nothing else is known.
-    fn unresolved_share(&self) -> f64 {
-        let [bad, good] = self.fates;
-        if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
-    }
-
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
     pub(super) fn roll(&mut self, bin: u64) {
         let idle = bin.saturating_sub(self.bin + 1);
@@ -306,6 +289,7 @@ impl Watch {
             let fade = 0.7_f64.powf(idle.min(1000) as f64);
             self.pace = self.pace.map(|pace| pace * fade);
             self.each_bin = self.each_bin.map(|mean| mean * fade);
+            self.busy *= (1.0 - 1.0 / BUSY_BINS).powf(idle.min(1000) as f64);
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
                 self.baseline.learn_silence(idle);
                 self.attempts.learn(0.0, idle);

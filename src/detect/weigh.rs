@@ -5,8 +5,8 @@
 use super::classify::Features;
 use super::incident::{IncidentKind, ServerMode, Severity};
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
-use super::tally::{Count, PATIENCE};
-use super::watch::{WINDOW, Watch};
+use super::tally::{Count, PATIENCE, Tally};
+use super::watch::{BUSY_BINS, WINDOW, Watch};
 use crate::config::detect::DetectConfig;
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -17,6 +17,38 @@ const RUSH_HISTORY: u32 = 20;
 const CLUMPING: f64 = 3.0;
 
 impl Watch {
+    /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
+    pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
+        let mut units = tally.failed();
+        // Copies that no stack would send: more than one a second for each attempt still open. What was not used of that may be
+        // used later: a tap that captures twice makes two copies of one.
+        let open = (self.gauges[0] + self.gauges[1]) as f64;
+        self.spare_copies = (self.spare_copies + open / BINS_PER_SECOND).min(4.0 * open);
+        let copies = tally.of(Count::Copies);
+        let stacks = copies.min(self.spare_copies);
+        self.spare_copies -= stacks;
+        units += copies - stacks;
+        // SYNs that the table could not follow, and attempts it had to let go: charged by the share that stays unresolved.
+        self.unseen += tally.of(Count::Attempts) - tally.of(Count::Represented);
+        let charge = self.unseen.max(0.0) + tally.of(Count::Evicted);
+        if charge > 0.0 {
+            self.unseen = self.unseen.min(0.0);
+            units += charge * self.unresolved_share();
+        }
+        // What the sensor lost it cannot have seen completed.
+        units = (units - loss * tally.of(Count::Attempts)).max(0.0);
+        self.credit += tally.of(Count::Late);
+        let settled = self.credit.min(units);
+        self.credit = (self.credit - settled) * 0.9;
+        units - settled
+    }
+
+    /// Share of the attempts of the last two seconds that stayed unresolved; all of them where nothing else is known.
+    fn unresolved_share(&self) -> f64 {
+        let [bad, good] = self.fates;
+        if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
+    }
+
     /// Mean flood units a bin in peace. Where more handshakes complete than usual, more fail: a rush hour has more of both.
     pub(super) fn expected(&self) -> f64 {
         let now = self.both(Count::Completed) / self.window_bins();
@@ -25,12 +57,17 @@ impl Watch {
 
     /// By what factor completions have surely risen above the usual: two standard deviations of clumped arrivals are no rise.
     fn rush(&self) -> f64 {
-        let usual = self.completed.value() * self.window_bins();
+        let usual = self.completed.value();
         if self.completed.bins() < f64::from(RUSH_HISTORY) || usual <= 0.0 {
             return 1.0;
         }
-        let now = self.both(Count::Completed);
-        ((now - 2.0 * (CLUMPING * now).sqrt()) / usual).max(1.0)
+        let surely = |now: f64, bins: f64| (now - 2.0 * (CLUMPING * now).sqrt()) / bins;
+        // Of the last seconds, to see a crowd come at once; of the last minute, to be sure of a smaller rise. An exponential mean
+        // is worth twice its time constant.
+        let bins = self.window_bins();
+        let long = 2.0 * BUSY_BINS;
+        let now = surely(self.both(Count::Completed), bins).max(surely(self.busy * long, long));
+        (now / usual).max(1.0)
     }
 
     /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.

@@ -23,6 +23,8 @@ pub(crate) struct Half {
     held: Option<Timestamp>,
     /// The end of the present bin.
     end: Option<Timestamp>,
+    /// The other may not have closed the last bin yet; what is learned from it holds for both before either goes on.
+    closing: bool,
     over: bool,
     counters: Arc<InterfaceCounters>,
 }
@@ -37,6 +39,7 @@ pub(crate) fn halves(stream: &Stream) -> [Half; 2] {
         frame: Vec::new(),
         held: None,
         end: None,
+        closing: false,
         over: false,
         counters: InterfaceCounters::new("half"),
     })
@@ -55,12 +58,16 @@ impl Half {
     fn wait(&mut self, end: Timestamp) -> SourceEvent<'_> {
         self.barrier.wait();
         self.end = Some(end.plus(BIN));
+        self.closing = true;
         SourceEvent::Idle(end)
     }
 }
 
 impl FrameSource for Half {
     fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
+        if std::mem::take(&mut self.closing) {
+            self.barrier.wait();
+        }
         loop {
             let Some(ts) = self.held.take().or_else(|| self.stream.next_frame(&mut self.frame)) else {
                 // What one has handed over the other waits for once more, so that both end with the same bin.

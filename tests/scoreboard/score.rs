@@ -42,17 +42,18 @@ struct Said {
 impl Said {
     /// Where the two part.
     fn differs(&self, other: &Self) -> Option<String> {
-        let both = self.journal.iter().zip(&other.journal);
-        if let Some((mine, theirs)) = both.into_iter().find(|(mine, theirs)| mine != theirs) {
-            return Some(format!("{mine:?} | {theirs:?}"));
-        }
-        if self.journal.len() != other.journal.len() {
-            return Some(format!("{} and {} entries", self.journal.len(), other.journal.len()));
-        }
-        let at = self.rest.bytes().zip(other.rest.bytes()).position(|(mine, theirs)| mine != theirs)?;
-        let around =
-            |text: &str| text.get(at.saturating_sub(120)..(at + 60).min(text.len())).map(str::to_owned);
-        Some(format!("{:?} | {:?}", around(&self.rest), around(&other.rest)))
+        let lines = |said: &Self| -> Vec<String> {
+            let journal = said.journal.iter().map(|entry| serde_json::to_string(entry).unwrap());
+            journal.chain([said.rest.clone()]).collect()
+        };
+        let (mine, theirs) = (lines(self), lines(other));
+        let (mine, theirs) = mine.iter().zip(&theirs).find(|(mine, theirs)| mine != theirs)?;
+        let at = mine.bytes().zip(theirs.bytes()).position(|(mine, theirs)| mine != theirs).unwrap_or(0);
+        let around = |text: &str| {
+            let bytes = &text.as_bytes()[at.saturating_sub(80)..(at + 40).min(text.len())];
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        Some(format!("{} | {}", around(mine), around(theirs)))
     }
 }
 

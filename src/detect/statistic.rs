@@ -236,10 +236,11 @@ impl Baseline {
         (self.mean.value() * n + prior * weight) / (n + weight)
     }
 
-    /// The sum below which a bin still counts as peace: a quarter of the threshold, so that a slow flood does not become the
-    /// baseline while it is being found. Peace goes beyond it in a few bins of a hundred.
+    /// The sum below which a bin still counts as peace: half the threshold, a quarter while little is known, so that a flood
+    /// that comes with the key does not become its baseline. Less for good would leave out so much of peace that its spread is
+    /// under-estimated, and then more still.
     pub(super) fn freeze(&self, threshold: f64) -> f64 {
-        threshold / 4.0
+        threshold * if self.is_new() { 0.25 } else { 0.5 }
     }
 
     /// Less than two minutes of peace seen.

@@ -4,7 +4,7 @@
 
 use super::ledger::Key;
 use super::sources::{SketchPool, SourceSet};
-use super::statistic::{BINS_PER_SECOND, Baseline, Cusum, Mean};
+use super::statistic::{Baseline, Cusum, Mean};
 use super::tally::{CLASSES, Count, Gauge, Tally};
 use crate::config::ServerConfig;
 use crate::config::detect::{DetectConfig, Prefix, Rule, Side};

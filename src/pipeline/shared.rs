@@ -194,7 +194,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("capture", old.capture != new.capture),
         ("table.entries", old.table.entries != new.table.entries),
         ("table.remembered", old.table.remembered != new.table.remembered),
-        ("web", old.web != new.web),
+        ("detect.max_servers", old.detect.max_servers != new.detect.max_servers),
+        ("detect.max_hosts", old.detect.max_hosts != new.detect.max_hosts),
+        ("detect.max_prefixes", old.detect.max_prefixes != new.detect.max_prefixes),
+        ("detect.max_incidents", old.detect.max_incidents != new.detect.max_incidents),
     ];
     changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }

@@ -6,6 +6,7 @@ mod family;
 mod fold;
 pub mod names;
 
+use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
 use crate::detect::incident::{Incident, IncidentKind, Scope, ServerMode, ServerView};
 use family::Family;
@@ -15,7 +16,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the exposition is, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +33,7 @@ pub struct Metrics {
     top_servers: AtomicUsize,
     fold: Mutex<Fold>,
     process: ProcessCollector,
+    journal: Arc<JournalCounts>,
 }
 
 impl Metrics {
@@ -41,7 +43,14 @@ impl Metrics {
             top_servers: AtomicUsize::new(top_servers),
             fold: Mutex::default(),
             process: ProcessCollector::for_self(),
+            journal: Arc::default(),
         }
+    }
+
+    /// Shows what becomes of the journal as well; without one its series stay at zero.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<JournalCounts>) -> Self {
+        Self { journal, ..self }
     }
 
     /// Changes the bound from the next scrape on.
@@ -63,6 +72,14 @@ impl Metrics {
         table(&mut families, snapshot);
         servers(&mut families, &folded);
         incidents(&mut families, snapshot, &folded.shown, top);
+        let journal = [
+            (names::JOURNAL_WRITTEN, &self.journal.written),
+            (names::JOURNAL_ERRORS, &self.journal.errors),
+            (names::JOURNAL_DROPPED, &self.journal.dropped),
+        ];
+        for (desc, count) in journal {
+            one(&mut families, desc, count.load(Ordering::Relaxed));
+        }
         sensor(&mut families, snapshot);
         families.extend(self.process.collect());
         let mut text = String::with_capacity(64 << 10);

@@ -10,6 +10,7 @@ use halfopen::capture::{CaptureError, FrameSource};
 use halfopen::config::{Config, WebConfig};
 use halfopen::detect::incident::JournalEntry;
 use halfopen::pipeline::Sensor;
+use halfopen::report::evidence::{DiskWriter, FrameStore};
 use halfopen::report::http::{Listeners, Web};
 use halfopen::report::journal::Journal;
 use halfopen::report::logs;
@@ -27,7 +28,7 @@ const WORKERS: usize = 2;
 /// HTTP side it stays below the two seconds of the contract.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// Within this the journal writes what still waits; a disk that hangs is not waited for.
+/// Within this the journal and the evidence each write what still waits; a disk that hangs is not waited for.
 const FLUSH: Duration = Duration::from_millis(100);
 
 /// How a packet thread ended, by the name of its source.
@@ -73,7 +74,15 @@ fn start(
         }
     };
     let sensor = Sensor::new(&config, Box::new(hear));
-    let metrics = Arc::new(Metrics::new(config.web.top_servers).with_journal(counts));
+    let evidence = Arc::default();
+    let store = FrameStore::new(&config.evidence, &evidence);
+    let writer =
+        store.as_ref().map(DiskWriter::start).transpose().map_err(|error| running(&error))?.flatten();
+    if let Some(store) = store {
+        sensor.keep_evidence(store);
+    }
+    let metrics = Metrics::new(config.web.top_servers).with_journal(counts).with_evidence(evidence);
+    let metrics = Arc::new(metrics);
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);
     let web = Web::new(
@@ -93,6 +102,9 @@ fn start(
     let _ = runtime.block_on(serving);
     if journal.is_some_and(|journal| !journal.finish(FLUSH)) {
         tracing::warn!(msg = "the journal's last lines are not written; see what its disk does");
+    }
+    if writer.is_some_and(|writer| !writer.finish(FLUSH)) {
+        tracing::warn!(msg = "the evidence's last frames are not written; see what its disk does");
     }
     tracing::info!(msg = "stopped");
     status

@@ -70,6 +70,10 @@ impl SnapshotSource for Sensor {
         });
         rows.into_iter().map(|(age, flow, attempt)| embryonic(age, &flow, &attempt)).collect()
     }
+
+    fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
+        self.evidence()?.pcap(incident)
+    }
 }
 
 impl FrameTally {

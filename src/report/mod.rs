@@ -2,6 +2,7 @@
 //!
 //! Never decides anything. Reads snapshots; never sees a packet, a segment or the table.
 
+pub mod evidence;
 pub mod http;
 pub mod journal;
 pub mod logs;

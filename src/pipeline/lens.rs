@@ -70,6 +70,8 @@ pub(super) struct Lens {
     store: Option<Arc<FrameStore>>,
     targets: Arc<Targets>,
     watching: bool,
+    /// The server last found, and its incident.
+    latest: Option<(Endpoint, usize)>,
     /// Frames seen of each target.
     seen: Vec<u64>,
     /// Highest number of a target that this thread knew.
@@ -92,6 +94,7 @@ impl Lens {
             store,
             targets: Arc::default(),
             watching: false,
+            latest: None,
             seen: Vec::new(),
             known: 0,
             buffer: Vec::new(),
@@ -126,11 +129,25 @@ impl Lens {
         if segment.payload_len > 0 && matches!(segment.kind, SegmentKind::Ack | SegmentKind::Fin) {
             return;
         }
-        if let Some(target) = self.targets.of(segment)
+        if let Some(target) = self.target_of(segment)
             && self.is_chosen(target)
         {
             self.keep(Kept::of(frame, segment, target));
         }
+    }
+
+    /// The incident a segment belongs to. In a flood most go to one server: it is found without a lookup.
+    fn target_of(&mut self, segment: &Segment) -> Option<usize> {
+        if let Some((server, target)) = self.latest
+            && server == segment.dst
+        {
+            return Some(target);
+        }
+        if let Some(target) = self.targets.server(segment.dst) {
+            self.latest = Some((segment.dst, target));
+            return Some(target);
+        }
+        self.targets.find(segment.src, segment.dst)
     }
 
     /// Whether the next frame of a target is in the sample.
@@ -165,6 +182,7 @@ impl Lens {
     /// Incidents began or ended. Those that are new get what is remembered of the time before.
     pub(super) fn turn_to(&mut self, targets: Arc<Targets>) {
         self.hand_over();
+        self.latest = None;
         let old = std::mem::replace(&mut self.targets, targets);
         let counted = |number: u64| {
             let at = old.list.binary_search_by_key(&number, |target| target.number).ok()?;

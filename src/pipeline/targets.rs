@@ -2,7 +2,7 @@
 
 use crate::config::ServerConfig;
 use crate::config::detect::Prefix;
-use crate::decode::segment::{Endpoint, Segment};
+use crate::decode::segment::Endpoint;
 use crate::detect::incident::{Change, Incident, JournalEntry, Scope};
 use ahash::RandomState;
 use std::collections::HashMap;
@@ -120,9 +120,8 @@ impl Targets {
         server().or_else(host).or_else(prefix).copied().or(self.sensor)
     }
 
-    /// As [`find`](Self::find), of a segment.
-    #[inline]
-    pub(super) fn of(&self, segment: &Segment) -> Option<usize> {
-        self.find(segment.src, segment.dst)
+    /// The incident of a server; it goes before every other in [`find`](Self::find).
+    pub(super) fn server(&self, at: Endpoint) -> Option<usize> {
+        self.servers.get(&at).copied()
     }
 }

@@ -7,6 +7,7 @@ use super::shared::{Sensor, lock};
 use crate::capture::InterfaceCounters;
 use crate::decode::DecodeError;
 use crate::decode::segment::Endpoint;
+use crate::detect::incident::Recommendation;
 use crate::report::snapshot::{
     EmbryonicView, FrameCounts, HalfOpenCounts, HandshakeCounts, InterfaceView, Snapshot, SnapshotSource,
     TableView,
@@ -73,6 +74,14 @@ impl SnapshotSource for Sensor {
 
     fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
         self.evidence()?.pcap(incident)
+    }
+}
+
+impl Sensor {
+    /// What to configure, by what was seen so far.
+    pub fn recommend(&self) -> Vec<Recommendation> {
+        let top = self.config().web.top_servers;
+        lock(&self.judge).detector.recommend(top)
     }
 }
 

@@ -48,7 +48,7 @@ fn reads_what_is_written() {
         entries = 2048
         syn_sent_timeout = "1m30s"
         syn_received_timeout = 20
-        emergency_timeout = 2.5
+        emergency_timeout = 4.5
         remembered = 0
         [web]
         listen_address = ":9"
@@ -80,7 +80,7 @@ fn reads_what_is_written() {
     assert_eq!((config.table.entries, config.table.remembered), (2048, 0));
     assert_eq!(config.table.syn_sent_timeout, Duration::from_secs(90));
     assert_eq!(config.table.syn_received_timeout, Duration::from_secs(20));
-    assert_eq!(config.table.emergency_timeout, Duration::from_millis(2500));
+    assert_eq!(config.table.emergency_timeout, Duration::from_millis(4500));
     assert_eq!(config.web.listen, [ListenAddress::Any(9)]);
     assert_eq!((config.web.telemetry_path.as_str(), config.web.top_servers), ("/m", 0));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));

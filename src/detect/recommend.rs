@@ -3,8 +3,9 @@
 //! Only reads. A threshold is recommended where the general one does not fit, with the figures behind it; one of the server's own
 //! that fits is kept.
 
-use super::ledger::{Key, Watch, is_one_server};
+use super::ledger::Key;
 use super::statistic::BINS_PER_SECOND;
+use super::watch::{Watch, is_one_server};
 use super::{Detector, incident::Recommendation};
 use crate::config::ServerConfig;
 use crate::config::detect::DetectConfig;

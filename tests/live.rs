@@ -120,7 +120,7 @@ fn a_flood_is_found_told_kept_and_ended() {
     let place = |name: &str| directory.0.join(name).display().to_string();
     let (journal, evidence, config) = (place("incidents.jsonl"), place("evidence"), place("halfopen.toml"));
     let text = format!(
-        "[detect]\ncalm = \"2s\"\n[table]\nsyn_received_timeout = \"5s\"\nsyn_sent_timeout = \"5s\"\n\
+        "[detect]\ncalm = \"2s\"\n\
          [journal]\npath = \"{journal}\"\n[evidence]\npath = \"{evidence}\"\n"
     );
     std::fs::write(&config, text).unwrap();
@@ -157,7 +157,8 @@ fn a_flood_is_found_told_kept_and_ended() {
     let file = directory.0.join("evidence").join(format!("{id}.pcap"));
     let read = |tool: &str, arguments: &[&str]| run(Command::new(tool).arg("-n").args(arguments).arg(&file));
     let forged = read("tcpdump", &["-t", "-q", "src net 198.18.0.0/15 and tcp[13] & 0x17 == 0x02", "-r"]);
-    assert!(forged.lines().count() > 100, "{forged}");
+    // The flood is over within half a second, before it is found: what is remembered is a SYN every 8 ms.
+    assert!(forged.lines().count() > 30, "{forged}");
     let other = read("tcpdump", &["-t", "-q", &format!("not (host {SERVER} and port 80)"), "-r"]);
     assert_eq!(other, "", "frames of the incident only");
     let stamps = read("tshark", &["-T", "fields", "-e", "frame.time_epoch", "-r"]);

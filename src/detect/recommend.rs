@@ -58,13 +58,15 @@ fn recommendation(watch: &Watch, config: &DetectConfig, servers: &[ServerConfig]
         Some(_) => (critical / settings.critical_rate - 1.0).abs() < 0.25,
         None => critical <= settings.critical_rate,
     };
+    // What is hardly known is no reason to change anything: its figures are half assumed.
+    let settled = !watch.baseline.is_new();
     let own = |mine: f64, general: f64| (mine != general).then_some(mine);
-    let floor = if reach > settings.floor {
+    let floor = if settled && reach > settings.floor {
         Some(two_figures(reach))
     } else {
         own(settings.floor, config.floor as f64)
     };
-    let critical_rate = if fits {
+    let critical_rate = if fits || !settled {
         own(settings.critical_rate, config.critical_rate)
     } else {
         Some(two_figures(critical).clamp(1.0, 1e7))
@@ -83,7 +85,7 @@ fn recommendation(watch: &Watch, config: &DetectConfig, servers: &[ServerConfig]
         reach,
         occupancy: watch.usual_occupancy,
         grace: watch.grace(config),
-        settled: !watch.baseline.is_new(),
+        settled,
         floor: floor.map(|floor| floor as u64),
         critical_rate,
     })

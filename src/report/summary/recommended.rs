@@ -63,7 +63,7 @@ fn server(out: &mut String, one: &Recommendation, snapshot: &Snapshot) {
         span(one.grace.as_secs_f64()),
     );
     if !one.settled {
-        out.push_str("# Less than two minutes of peace: these figures are still drawn towards the assumed ones. Use a longer trace.\n");
+        out.push_str("# Less than two minutes of peace: these figures are partly assumed, and no threshold is drawn from them. Use a longer trace.\n");
     }
     let called = one.name.as_deref().unwrap_or(&at);
     let kinds: Vec<&str> = snapshot

@@ -6,6 +6,8 @@ mod family;
 mod fold;
 pub mod names;
 
+use super::evidence::EvidenceCounts;
+use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
 use crate::detect::incident::{Incident, IncidentKind, Scope, ServerMode, ServerView};
 use family::Family;
@@ -14,8 +16,8 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the exposition is, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +34,8 @@ pub struct Metrics {
     top_servers: AtomicUsize,
     fold: Mutex<Fold>,
     process: ProcessCollector,
+    journal: Arc<JournalCounts>,
+    evidence: Arc<EvidenceCounts>,
 }
 
 impl Metrics {
@@ -41,7 +45,37 @@ impl Metrics {
             top_servers: AtomicUsize::new(top_servers),
             fold: Mutex::default(),
             process: ProcessCollector::for_self(),
+            journal: Arc::default(),
+            evidence: Arc::default(),
         }
+    }
+
+    /// Shows what becomes of the journal as well; without one its series stay at zero.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<JournalCounts>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Shows what becomes of the evidence as well; without any its series stay at zero.
+    #[must_use]
+    pub fn with_evidence(self, evidence: Arc<EvidenceCounts>) -> Self {
+        Self { evidence, ..self }
+    }
+
+    fn records(&self, families: &mut Families) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        one(families, names::JOURNAL_WRITTEN, load(&self.journal.written));
+        one(families, names::JOURNAL_ERRORS, load(&self.journal.errors));
+        one(families, names::JOURNAL_DROPPED, load(&self.journal.dropped));
+        one(families, names::EVIDENCE_FRAMES, load(&self.evidence.frames));
+        let mut left_out = Family::new(families, names::EVIDENCE_LEFT_OUT, &["reason"]);
+        let EvidenceCounts { full, link_type, burst, .. } = &*self.evidence;
+        for (reason, count) in [("full", full), ("link_type", link_type), ("burst", burst)] {
+            left_out.sample(&[reason], load(count) as f64);
+        }
+        drop(left_out);
+        one(families, names::EVIDENCE_ERRORS, load(&self.evidence.errors));
+        one(families, names::EVIDENCE_BYTES, load(&self.evidence.bytes));
     }
 
     /// Changes the bound from the next scrape on.
@@ -63,6 +97,7 @@ impl Metrics {
         table(&mut families, snapshot);
         servers(&mut families, &folded);
         incidents(&mut families, snapshot, &folded.shown, top);
+        self.records(&mut families);
         sensor(&mut families, snapshot);
         families.extend(self.process.collect());
         let mut text = String::with_capacity(64 << 10);

@@ -7,7 +7,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that fails should say so at once"
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that fails should say so at once, and one that is skipped too"
 )]
 
 use halfopen::capture::replay::ReplaySource;

@@ -92,8 +92,12 @@ fn what_was_sent_is_what_is_counted() {
     // The closing law, on what is exposed.
     let ended = metrics.sum("halfopen_handshakes_closed_total");
     assert_eq!(ended + metrics.sum("halfopen_embryonic_connections"), OPENED as f64);
+    // What is counted by server arrives with the next half second of network time.
     let server = format!("halfopen_server_attempts_total{{server=\"{SERVER}:80\"}}");
-    assert_eq!(metrics.value(&server), Some((REAL + FORGED) as f64));
+    wait_for("every attempt counted by its server", PATIENCE, || {
+        let attempts = sensor.metrics()?.value(&server);
+        if attempts == Some((REAL + FORGED) as f64) { Ok(()) } else { Err(format!("attempts {attempts:?}")) }
+    });
 
     prometheus.wait_for_value("up{job=\"halfopen\"}", "1");
     prometheus.wait_for_value("halfopen_handshakes_opened_total", &OPENED.to_string());

@@ -93,8 +93,9 @@ fn capture(mut section: Section<'_, '_, '_, '_>) -> CaptureConfig {
 }
 
 fn half_open_table(mut section: Section<'_, '_, '_, '_>) -> TableConfig {
-    /// Under a second no handshake across an ocean would finish; over an hour nothing is embryonic, only lost.
-    const LIFE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+    /// Longer than the longest grace age, 3 s, so that an attempt is called overdue before it expires; shorter than 71 minutes,
+    /// at which an entry's stamp comes round.
+    const LIFE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(3600);
     let mut table = TableConfig::default();
     // 2^28 entries are some 20 GB: beyond that a typing error is likelier than a table.
     section.set(&mut table.entries, "entries", "1048576", |value| {

@@ -108,7 +108,7 @@ fn each_problem_is_one_line_with_its_number_and_a_mend() {
         ),
         (
             "[table]\nsyn_sent_timeout = \"0s\"",
-            "f.toml: line 2: table.syn_sent_timeout: 0ns is not within 1s to 3600s; for example syn_sent_timeout = \"63s\"",
+            "f.toml: line 2: table.syn_sent_timeout: 0ns is not within 4s to 3600s; for example syn_sent_timeout = \"63s\"",
         ),
         (
             "[log]\nlevel = \"loud\"",

@@ -132,7 +132,7 @@ impl Features {
 
     /// Which flood: by how many sources, and how often each.
     pub(super) fn flood(&self) -> IncidentKind {
-        if (self.sources <= FEW_SOURCES && self.entries >= 2.0 * self.sources)
+        if (self.sources <= FEW_SOURCES && self.entries + self.copies >= 2.0 * self.sources)
             || self.entries > MANY_EACH * self.sources
         {
             IncidentKind::DirectFlood

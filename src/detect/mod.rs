@@ -9,6 +9,7 @@
 //! ```
 
 mod classify;
+mod docket;
 mod episode;
 mod hash;
 mod heavy;
@@ -23,6 +24,7 @@ mod sources;
 mod statistic;
 mod tally;
 mod tell;
+mod watch;
 mod weigh;
 
 use self::incident::{Incident, JournalEntry, ServerMode, ServerView};
@@ -189,7 +191,7 @@ impl Detector {
                 watch.settings.configured.is_some_and(|(configured, _)| configured == index)
             });
             let mut sum = ServerView { configured: true, ..empty(name.clone()) };
-            let exact = ledger::is_one_server(server);
+            let exact = watch::is_one_server(server);
             for (_, watch) in mine {
                 let view = show(watch);
                 if exact {
@@ -258,7 +260,7 @@ impl Detector {
 }
 
 fn configured_name(server: &ServerConfig) -> String {
-    match (server.port, ledger::is_one_server(server)) {
+    match (server.port, watch::is_one_server(server)) {
         (Some(port), true) => Endpoint::new(server.address, port).to_string(),
         (Some(port), false) => format!("{}/{}:{port}", server.address, server.prefix_len),
         (None, _) => format!("{}/{}", server.address, server.prefix_len),

@@ -93,6 +93,7 @@ impl Observations {
         probe.servers.insert(hash.endpoint(flow.resp));
         probe.hosts.insert(hash.addr(flow.resp.addr));
         probe.ports.insert(hash.port(flow.resp.port));
+        probe.meet(flow.resp.addr);
     }
 
     fn note_stray(&mut self, flow: &Flow, reset: bool) {

@@ -4,6 +4,7 @@
 
 use super::heavy::Merge;
 use super::sources::Distinct;
+use std::net::IpAddr;
 
 /// How an attempt failed, from the point of view of who made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +30,19 @@ pub(super) struct Probe {
     pub(super) hosts: Distinct<64>,
     /// Different ports.
     pub(super) ports: Distinct<64>,
+    /// The lowest address among the hosts: the victim, where there is only one.
+    pub(super) lowest: Option<IpAddr>,
 }
 
 impl Probe {
     /// Failures of every sort.
     pub(super) fn total(&self) -> u32 {
         self.failures.iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Notes a host.
+    pub(super) fn meet(&mut self, host: IpAddr) {
+        self.lowest = Some(self.lowest.map_or(host, |lowest| lowest.min(host)));
     }
 
     /// Failures of one sort.
@@ -51,6 +59,9 @@ impl Merge for Probe {
         self.servers.union(&other.servers);
         self.hosts.union(&other.hosts);
         self.ports.union(&other.ports);
+        if let Some(host) = other.lowest {
+            self.meet(host);
+        }
     }
 }
 

@@ -88,6 +88,8 @@ impl Merge for StrayState {
 pub(super) struct Finding {
     /// The address.
     pub(super) addr: IpAddr,
+    /// The one host it does it to, where that is what matters.
+    pub(super) victim: Option<IpAddr>,
     /// What it is doing.
     pub(super) kind: IncidentKind,
     /// Failures, or unsolicited answers, in this bin.
@@ -201,7 +203,8 @@ impl Scans {
             if f64::from(state.long.failed()) < ports.min(hosts) {
                 continue;
             }
-            let mut seen = features(&state.short.both(), rate);
+            let recent = state.short.both();
+            let mut seen = features(&recent, rate);
             let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
             if kind.is_none() {
                 let long = features(&state.long.both(), rate);
@@ -210,7 +213,8 @@ impl Scans {
             }
             let Some(kind) = kind else { continue };
             self.suspects.insert(hash.source(entry.addr));
-            findings.push(Finding { addr: entry.addr, kind, events, figures: Figures::Source(seen) });
+            let victim = recent.lowest.filter(|_| kind == IncidentKind::DirectFlood && seen.hosts < 1.5);
+            findings.push(Finding { addr: entry.addr, victim, kind, events, figures: Figures::Source(seen) });
         }
         findings.sort_by_key(|finding| finding.addr);
         findings
@@ -251,7 +255,13 @@ impl Scans {
             }
             let syn_acks = f64::from(all.syn_acks[side]);
             let figures = Figures::Stray { answers, syn_acks, peers, sent: side == 0 };
-            findings.push(Finding { addr: entry.addr, kind: IncidentKind::Backscatter, events, figures });
+            findings.push(Finding {
+                addr: entry.addr,
+                victim: None,
+                kind: IncidentKind::Backscatter,
+                events,
+                figures,
+            });
         }
         findings.sort_by_key(|finding| finding.addr);
         findings

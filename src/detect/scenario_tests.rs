@@ -258,7 +258,7 @@ impl Run {
     }
 
     fn no_flood(&self) {
-        let flood = self.kinds().into_iter().find(|(kind, _)| super::judge::is_flood(*kind));
+        let flood = self.kinds().into_iter().find(|(kind, _)| super::docket::is_flood(*kind));
         assert!(flood.is_none(), "{:#?}", self.brief());
     }
 
@@ -499,7 +499,7 @@ fn ports_by_the_ten_thousand_a_second_from_one_source_are_a_flood() {
         let source = Endpoint::new(v4("203.0.113.7"), 40_000);
         traffic.attempt(f64::from(n) / 13_000.0, source, target, Fate::Unanswered { repeats: false });
     }
-    traffic.run(&defaults(), &[], 4.0, 1).only(IncidentKind::DirectFlood, "203.0.113.7");
+    traffic.run(&defaults(), &[], 4.0, 1).only(IncidentKind::DirectFlood, "198.51.100.77");
 }
 
 #[test]
@@ -824,12 +824,13 @@ fn a_clock_that_jumps_by_years_costs_nothing() {
 /// Bytes of the detector and of one thread with these settings, from the sizes of what they are made of.
 fn bytes(config: &DetectConfig) -> (usize, usize) {
     use super::heavy::{Entry, WAYS};
-    use super::ledger::{DETECTOR_SKETCHES, Watch};
+    use super::ledger::DETECTOR_SKETCHES;
     use super::observe::{FOLD_SLOTS, PROBE_SETS, STRAY_SETS, THREAD_SKETCHES, UNKNOWN_SLOTS};
     use super::probe::{Probe, Stray};
     use super::scans::Scans;
     use super::slots::Slots;
     use super::sources::SourceSketch;
+    use super::watch::Watch;
     let sketches = |n: usize| n * (size_of::<SourceSketch>() + 16);
     let thread = Slots::bytes(config.max_servers + UNKNOWN_SLOTS)
         + Slots::bytes(FOLD_SLOTS)

@@ -137,7 +137,8 @@ fn delay(random: &mut Random, rate: f64, phi: f64, flood: f64, h: f64) -> Option
 fn delays_are_those_of_the_design() {
     // Science 7.2, h = 16.8: mean delay in seconds. 80 runs a cell there and here; the tolerance is four standard errors of a
     // mean of 80 with the spread that table shows (95th percentile about 1.5 times the mean), and one bin.
-    let table: &[(f64, f64, &[(f64, f64)])] = &[
+    type Row<'a> = (f64, f64, &'a [(f64, f64)]);
+    let table: &[Row<'_>] = &[
         (
             0.5,
             1.0,

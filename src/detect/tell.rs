@@ -4,9 +4,10 @@
 
 use super::classify::{Features, share};
 use super::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
-use super::ledger::{Key, Watch};
+use super::ledger::Key;
 use super::scans::{Figures, Finding};
 use super::statistic::{BINS_PER_SECOND, threshold};
+use super::watch::Watch;
 use crate::config::ServerConfig;
 use crate::config::detect::{DetectConfig, Prefix, Side};
 use crate::time::Timestamp;
@@ -273,7 +274,7 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
         id: String::new(),
         kind: finding.kind,
         scope: Scope::Host,
-        server: finding.addr.to_string(),
+        server: finding.victim.unwrap_or(finding.addr).to_string(),
         severity: if finding.kind == IncidentKind::DirectFlood {
             Severity::Critical
         } else {

@@ -4,9 +4,9 @@
 
 use super::classify::Features;
 use super::incident::{IncidentKind, ServerMode, Severity};
-use super::ledger::{WINDOW, Watch};
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
 use super::tally::Count;
+use super::watch::{WINDOW, Watch};
 use crate::config::detect::DetectConfig;
 use crate::time::Timestamp;
 

@@ -97,7 +97,8 @@ pub struct HalfOpenCounts {
     pub suspected: u64,
 }
 
-/// Everything at one moment. Counters are exact; a scrape may see them a tick (at most 0.1 s) old.
+/// Everything at one moment. Counters are exact; a scrape may see them a tick old: 50 ms of network time, and half a second for
+/// what is counted by server.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Network time; none before the first packet.

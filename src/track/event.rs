@@ -117,7 +117,7 @@ pub enum EventKind {
     SynAckRetransmitted {
         /// The originator had already completed the handshake: the server's accept queue did not take it.
         after_ack: bool,
-        /// How long after the attempt opened; zero where that is no longer known.
+        /// How long after the attempt opened.
         age: Duration,
         /// Copies seen so far, saturating at 7; 0 where the attempt is no longer open.
         count: u8,

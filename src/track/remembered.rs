@@ -3,11 +3,13 @@
 //! A set-associative cache of fixed size: the oldest of a set makes room. No clock but the time handed in.
 
 use super::flow::Flow;
+use super::handshake::Attempt;
 use crate::decode::segment::SeqNumber;
 use crate::time::Timestamp;
 use ahash::RandomState;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Ways of a set: with its lock a set fills two cache lines.
 const WAYS: usize = 5;
@@ -21,6 +23,29 @@ pub(crate) struct Ended {
     pub(crate) syn_payload: u16,
     /// Completed; else it expired.
     pub(crate) completed: bool,
+    /// When it opened: milliseconds of network time, modulo 2^32.
+    pub(crate) opened_millis: u32,
+}
+
+impl Ended {
+    /// An attempt that ended, complete or expired.
+    pub(crate) fn of(attempt: &Attempt, completed: bool) -> Self {
+        Self {
+            isn: attempt.isn,
+            syn_payload: attempt.syn_payload,
+            completed,
+            opened_millis: millis(attempt.opened_at),
+        }
+    }
+
+    /// How long ago it opened.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        Duration::from_millis(u64::from(millis(now).wrapping_sub(self.opened_millis)))
+    }
+}
+
+fn millis(at: Timestamp) -> u32 {
+    at.as_nanos().div_euclid(1_000_000) as u32
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,8 +53,10 @@ struct Way {
     /// Keyed fingerprint of the flow; 0 is an empty way.
     fingerprint: u64,
     isn: u32,
-    /// Seconds of network time when it ended, modulo 2^32.
-    ended: u32,
+    /// Milliseconds of network time when it opened, modulo 2^32 (49 days).
+    opened: u32,
+    /// Seconds of network time when it ended, modulo 2^16 (18 hours): only the order within a set hangs on it.
+    ended: u16,
     syn_payload: u16,
     completed: bool,
 }
@@ -84,13 +111,18 @@ impl Remembered {
         }
         let set = self.sets[set].lock().unwrap_or_else(PoisonError::into_inner);
         let way = set.ways.iter().find(|way| way.fingerprint == fingerprint)?;
-        Some(Ended { isn: SeqNumber(way.isn), syn_payload: way.syn_payload, completed: way.completed })
+        Some(Ended {
+            isn: SeqNumber(way.isn),
+            syn_payload: way.syn_payload,
+            completed: way.completed,
+            opened_millis: way.opened,
+        })
     }
 
     /// Remembers the end of an attempt in place of an earlier one of the same flow, or of the oldest of its set.
     pub(crate) fn remember(&self, flow: &Flow, ended: Ended, now: Timestamp) {
         let Some((index, fingerprint)) = self.place(flow) else { return };
-        let seconds = (now.as_nanos().div_euclid(1_000_000_000)) as u32;
+        let seconds = (now.as_nanos().div_euclid(1_000_000_000)) as u16;
         if !self.is_used(index) {
             self.used[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
         }
@@ -108,6 +140,7 @@ impl Remembered {
             *way = Way {
                 fingerprint,
                 isn: ended.isn.0,
+                opened: ended.opened_millis,
                 ended: seconds,
                 syn_payload: ended.syn_payload,
                 completed: ended.completed,
@@ -140,7 +173,7 @@ mod tests {
     }
 
     fn ended(isn: u32) -> Ended {
-        Ended { isn: SeqNumber(isn), syn_payload: 0, completed: true }
+        Ended { isn: SeqNumber(isn), syn_payload: 0, completed: true, opened_millis: 0 }
     }
 
     #[test]

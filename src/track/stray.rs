@@ -7,7 +7,6 @@ use super::flow::Flow;
 use super::remembered::Ended;
 use super::tracker::Tracker;
 use crate::decode::segment::{Segment, SegmentKind, TcpFlags};
-use std::time::Duration;
 
 impl Tracker {
     /// A segment of no open attempt: a late copy of one that ended, backscatter, or somebody's data.
@@ -26,7 +25,8 @@ impl Tracker {
         let kind = match self.table.remembered.find(&flow).filter(fits) {
             Some(ended) => {
                 self.counts.syn_ack_retransmissions += 1;
-                EventKind::SynAckRetransmitted { after_ack: ended.completed, age: Duration::ZERO, count: 0 }
+                let age = ended.age(segment.ts);
+                EventKind::SynAckRetransmitted { after_ack: ended.completed, age, count: 0 }
             }
             // It may answer a SYN that was only counted.
             None if self.table.shares.refused_lately(segment.src, segment.ts) => return,

@@ -336,8 +336,7 @@ impl Tracker {
                     self.counts.syn_ack_latency.observe(age);
                 }
                 self.counts.handshake_duration.observe(age);
-                let ended = Ended { isn: before.isn, syn_payload: before.syn_payload, completed: true };
-                self.table.remembered.remember(flow, ended, now);
+                self.table.remembered.remember(flow, Ended::of(before, true), now);
                 self.closed(before, Outcome::Completed, age)
             }
             Step::Refuse => {

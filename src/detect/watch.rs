@@ -1,0 +1,396 @@
+//! Stage 4 of 5, detect: what is known of one watched key, and how its bins add up.
+//!
+//! Keeps and sums; the verdict is reached elsewhere.
+
+use super::ledger::Key;
+use super::sources::{SketchPool, SourceSet};
+use super::statistic::{BINS_PER_SECOND, Baseline, Cusum, Mean};
+use super::tally::{CLASSES, Count, Gauge, PATIENCE, Tally};
+use crate::config::ServerConfig;
+use crate::config::detect::{DetectConfig, Prefix, Rule, Side};
+use std::time::Duration;
+
+/// Bins of half a sliding window: features look at the last 5 to 10 s.
+pub(super) const WINDOW: u64 = 10;
+/// Bins of half the window of distinct sources: the last 30 to 60 s.
+const SOURCE_WINDOW: u64 = 60;
+
+/// Bins whose totals are remembered: longer than the longest grace age.
+const PAST: u64 = 16;
+
+/// Settings of one key, after rules.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Settings {
+    pub(super) false_alarm_interval: Duration,
+    pub(super) floor: f64,
+    pub(super) critical_rate: f64,
+    pub(super) occupancy: f64,
+    pub(super) observe: bool,
+    /// Size of the SYN queue, where configured.
+    pub(super) backlog: Option<u64>,
+    /// Allow-listed as a server: number of the allowance.
+    pub(super) allowance: Option<usize>,
+    /// Number of the configured server it is, and whether it is all of it (one address and port).
+    pub(super) configured: Option<(usize, bool)>,
+}
+
+impl Settings {
+    /// Those of a key: the defaults, changed by the most specific rule that matches.
+    pub(super) fn of(key: Key, config: &DetectConfig, servers: &[ServerConfig]) -> Self {
+        let port = if let Key::Server(at) = key { Some(at.port) } else { None };
+        let covers = |prefix: Prefix, wanted: Option<u16>| {
+            let inside = match key {
+                Key::Site(site) => prefix.len() <= site.len() && prefix.contains(site.addr()),
+                Key::Server(_) | Key::Host(_) => key.addr().is_some_and(|addr| prefix.contains(addr)),
+                Key::Sensor => false,
+            };
+            inside && (wanted.is_none() || wanted == port)
+        };
+        let rule: Option<&Rule> = config
+            .rules
+            .iter()
+            .filter(|rule| covers(rule.prefix, rule.port))
+            .max_by_key(|rule| (rule.prefix.len(), rule.port.is_some()));
+        let (index, server) = servers
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| port.is_some() && covers(Prefix::new(s.address, s.prefix_len), s.port))
+            .max_by_key(|(_, s)| (s.prefix_len, s.port.is_some()))
+            .unzip();
+        Self {
+            false_alarm_interval: rule
+                .and_then(|r| r.false_alarm_interval)
+                .unwrap_or(config.false_alarm_interval),
+            floor: rule.and_then(|r| r.floor).unwrap_or(config.floor) as f64,
+            critical_rate: rule.and_then(|r| r.critical_rate).unwrap_or(config.critical_rate),
+            occupancy: rule.and_then(|r| r.occupancy).unwrap_or(config.occupancy),
+            observe: rule.and_then(|r| r.observe).unwrap_or(config.observe),
+            backlog: server.and_then(|s: &ServerConfig| s.backlog),
+            allowance: config.allow.iter().position(|allowance| {
+                allowance.side == Side::Server && covers(allowance.prefix, allowance.port)
+            }),
+            configured: index.map(|i| (i, server.is_some_and(is_one_server))),
+        }
+    }
+}
+
+/// Whether a configured server is one address and port.
+pub(super) fn is_one_server(server: &ServerConfig) -> bool {
+    server.port.is_some() && server.prefix_len >= if server.address.is_ipv4() { 32 } else { 128 }
+}
+
+/// One watched key.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) key: Key,
+    pub(super) settings: Settings,
+    pub(super) cusum: Cusum,
+    pub(super) baseline: Baseline,
+    /// Attempts and completions a bin in peace.
+    pub(super) attempts: Mean,
+    pub(super) completed: Mean,
+    /// The present and the last stretch of [`WINDOW`] bins.
+    pub(super) window: [Tally; 2],
+    window_began: u64,
+    /// Totals after each of the last bins: bin, attempts, completed.
+    past: [[u64; 3]; PAST as usize],
+    /// Before the present rise of the statistic: attempts, completed.
+    pub(super) before: [u64; 2],
+    /// Flood units since the statistic last was zero.
+    pub(super) rise: f64,
+    /// Flood units in those stretches.
+    pub(super) units: [f64; 2],
+    /// Flood units of the last bins, and their mean, to see an end.
+    ring: [f64; WINDOW as usize],
+    pub(super) recent: f64,
+    /// Attempts and completions a bin, at the pace of about two seconds.
+    pub(super) pace: [f64; 2],
+    /// Attempts that failed and that turned out well, a bin, at the same pace.
+    fates: [f64; 2],
+    /// Bins in a row with an alarm that was not raised.
+    pub(super) alarming: u32,
+    /// Flood units of the last bin.
+    pub(super) last_units: f64,
+    /// Of the last bin: attempts, completed, failed in any way.
+    pub(super) latest: [u32; 3],
+    /// The last bin it was brought up to.
+    pub(super) bin: u64,
+    /// The bin it was made in.
+    pub(super) born: u64,
+    /// Attempts, completed, unresolved since it was made.
+    pub(super) totals: [u64; 3],
+    /// Embryonic attempts by [`Gauge`].
+    pub(super) gauges: [i64; 4],
+    /// Overdue attempts that turned out well, not yet set against flood units.
+    credit: f64,
+    /// SYNs that no tracked attempt stands for, not yet charged.
+    unseen: f64,
+    /// Sources of unresolved attempts, two stretches.
+    pub(super) sources: [SourceSet; 2],
+    sources_began: u64,
+    /// Handshake times, fading.
+    times: [f64; CLASSES],
+    /// Ever sent a SYN-ACK.
+    pub(super) answers: bool,
+    /// Log-likelihood ratio of "nothing completes any more".
+    pub(super) silence: f64,
+    /// Log-likelihood ratio of a tenth of the usual completions against all of them.
+    pub(super) drought: f64,
+    /// Usual share of attempts that complete.
+    pub(super) success: Mean,
+    /// Highest embryonic count in peace, fading.
+    pub(super) usual_occupancy: f64,
+    /// Bins in a row over the occupancy threshold.
+    pub(super) crowded: u32,
+    /// In the list of keys to look at though nothing came.
+    pub(super) warm: bool,
+    /// Hosts (for a site) or servers (for a host) that contributed to the last bin.
+    pub(super) parts: f64,
+    /// Number of its running incident.
+    pub(super) incident: Option<usize>,
+    /// Allow-listed unresolved attempts, ever.
+    pub(super) allowed: u64,
+    /// Grace age last told, to tell changes only.
+    pub(super) grace_told: Duration,
+    /// The latest verdict, for whoever asks why nothing was raised.
+    pub(super) verdict: &'static str,
+}
+
+impl Watch {
+    /// A key nothing is known of.
+    pub(super) fn new(key: Key, settings: Settings, bin: u64) -> Self {
+        Self {
+            key,
+            settings,
+            cusum: Cusum::default(),
+            baseline: Baseline::default(),
+            attempts: Mean::default(),
+            completed: Mean::default(),
+            window: [Tally::default(); 2],
+            window_began: bin,
+            past: [[0; 3]; PAST as usize],
+            before: [0; 2],
+            rise: 0.0,
+            units: [0.0; 2],
+            ring: [0.0; WINDOW as usize],
+            recent: 0.0,
+            pace: [0.0; 2],
+            fates: [0.0; 2],
+            alarming: 0,
+            last_units: 0.0,
+            latest: [0; 3],
+            bin,
+            born: bin,
+            totals: [0; 3],
+            gauges: [0; 4],
+            credit: 0.0,
+            unseen: 0.0,
+            sources: [SourceSet::None, SourceSet::None],
+            sources_began: bin,
+            times: [0.0; CLASSES],
+            answers: false,
+            silence: 0.0,
+            drought: 0.0,
+            success: Mean::default(),
+            usual_occupancy: 0.0,
+            crowded: 0,
+            warm: false,
+            parts: 0.0,
+            incident: None,
+            allowed: 0,
+            grace_told: Duration::ZERO,
+            verdict: "quiet",
+        }
+    }
+
+    /// Takes the counts of one bin in.
+    pub(super) fn take(&mut self, bin: u64, tally: &Tally) {
+        self.roll(bin);
+        self.window[0].add(tally);
+        for (total, what) in self.totals.iter_mut().zip([Count::Attempts, Count::Completed, Count::Overdue]) {
+            *total += u64::from(tally[what]);
+        }
+        for (gauge, which) in self.gauges.iter_mut().zip([
+            Gauge::Sent,
+            Gauge::Received,
+            Gauge::OverdueSent,
+            Gauge::OverdueReceived,
+        ]) {
+            // An attempt older than the watch may end in it: never below zero.
+            *gauge = (*gauge + tally.moved(which)).max(0);
+        }
+        self.answers |= tally[Count::Answered] > 0;
+        self.allowed += u64::from(tally[Count::Allowed]);
+        for (mine, new) in self.times.iter_mut().zip(tally.times) {
+            *mine += f64::from(new);
+        }
+        let sum: f64 = self.times.iter().sum();
+        if sum > 20_000.0 {
+            self.times.iter_mut().for_each(|n| *n /= 2.0);
+        }
+        let ends = [tally.failed(), tally.of(Count::Completed) + tally.of(Count::Refused)];
+        for (fate, new) in self.fates.iter_mut().zip(ends) {
+            *fate = *fate * 0.7 + new * 0.3;
+        }
+        let failed =
+            tally[Count::Overdue].saturating_add(tally[Count::Refused]).saturating_sub(tally[Count::Late]);
+        for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
+            *pace = *pace * 0.7 + tally.of(what) * 0.3;
+        }
+        self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
+        self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
+    }
+
+    /// Attempts and completions up to and with a bin, as far back as is remembered.
+    pub(super) fn totals_at(&self, bin: u64) -> [u64; 2] {
+        let at =
+            self.past.iter().filter(|past| past[0] <= bin && past[0] >= self.born).max_by_key(|past| past[0]);
+        match at {
+            Some([_, attempts, completed]) => [*attempts, *completed],
+            // Nothing is that old: either it is younger, or it was idle for so long that the oldest will do.
+            None if self.born > bin => [0, 0],
+            None => self.past.iter().map(|past| [past[1], past[2]]).min().unwrap_or_default(),
+        }
+    }
+
+    /// Notes the flood units of the present bin.
+    pub(super) fn note_units(&mut self, units: f64) {
+        self.units[0] += units;
+        self.last_units = units;
+        self.ring[(self.bin % WINDOW) as usize] = units;
+        self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
+    }
+
+    /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
+    pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
+        let mut units = tally.failed();
+        // Copies that no stack would send: more than one a second for each attempt still open.
+        let open = (self.gauges[0] + self.gauges[1]) as f64;
+        units += (tally.of(Count::Copies) - open / BINS_PER_SECOND).max(0.0);
+        // SYNs that the table could not follow, and attempts it had to let go: charged by the share that stays unresolved.
+        self.unseen += tally.of(Count::Attempts) - tally.of(Count::Represented);
+        let charge = self.unseen.max(0.0) + tally.of(Count::Evicted);
+        if charge > 0.0 {
+            self.unseen = self.unseen.min(0.0);
+            units += charge * self.unresolved_share();
+        }
+        // What the sensor lost it cannot have seen completed.
+        units = (units - loss * tally.of(Count::Attempts)).max(0.0);
+        self.credit += tally.of(Count::Late);
+        let settled = self.credit.min(units);
+        self.credit = (self.credit - settled) * 0.9;
+        units - settled
+    }
+
+    /// Share of the attempts of the last two seconds that stayed unresolved; all of them where nothing else is known.
+    fn unresolved_share(&self) -> f64 {
+        let [bad, good] = self.fates;
+        if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
+    }
+
+    /// Brings windows, means and sums up to a bin, as if nothing had come since.
+    pub(super) fn roll(&mut self, bin: u64) {
+        let idle = bin.saturating_sub(self.bin + 1);
+        if idle > 0 {
+            self.dry(idle as f64, 0.0);
+            for passed in 0..idle.min(WINDOW) {
+                self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
+            }
+            self.pace = self.pace.map(|pace| pace * 0.7_f64.powf(idle.min(1000) as f64));
+            if self.incident.is_none() && self.cusum.largest() == 0.0 {
+                self.baseline.learn_silence(idle);
+                self.attempts.learn(0.0, idle);
+                self.completed.learn(0.0, idle);
+                self.usual_occupancy *= 0.9999_f64.powf(idle.min(1_000_000) as f64);
+            }
+        }
+        self.bin = self.bin.max(bin);
+        let passed = bin.saturating_sub(self.window_began);
+        if passed >= WINDOW {
+            let [now, before] = &mut self.window;
+            *before = if passed < 2 * WINDOW { *now } else { Tally::default() };
+            *now = Tally::default();
+            self.units = [0.0, if passed < 2 * WINDOW { self.units[0] } else { 0.0 }];
+            self.window_began = bin - passed % WINDOW;
+        }
+    }
+
+    /// Weighs `bins` bins with so many completions in all: Poisson, a tenth of the usual mean against the usual.
+    pub(super) fn dry(&mut self, bins: f64, completed: f64) {
+        let usual = self.completed.value() * bins;
+        self.drought = (self.drought + 0.9 * usual - completed * 10_f64.ln()).clamp(0.0, 100.0);
+    }
+
+    /// Brings the sources' window up to a bin.
+    pub(super) fn roll_sources(&mut self, bin: u64, spare: &mut SketchPool) {
+        let passed = bin.saturating_sub(self.sources_began);
+        if passed >= SOURCE_WINDOW {
+            self.sources.swap(0, 1);
+            self.sources[0].clear(spare);
+            if passed >= 2 * SOURCE_WINDOW {
+                self.sources[1].clear(spare);
+            }
+            self.sources_began = bin - passed % SOURCE_WINDOW;
+        }
+    }
+
+    /// Gives its sketches back.
+    pub(super) fn release(&mut self, spare: &mut SketchPool) {
+        self.sources.iter_mut().for_each(|set| set.clear(spare));
+    }
+
+    /// A count over both stretches of the window.
+    pub(super) fn both(&self, what: Count) -> f64 {
+        self.sum(|tally| tally.of(what))
+    }
+
+    /// A sum over both stretches of the window.
+    pub(super) fn sum(&self, of: impl Fn(&Tally) -> f64) -> f64 {
+        self.window.iter().map(of).sum()
+    }
+
+    /// Bins the window covers.
+    pub(super) fn window_bins(&self) -> f64 {
+        let since_born = self.bin.saturating_sub(self.born) + 1;
+        (self.bin - self.window_began + 1 + WINDOW).min(since_born.max(1)) as f64
+    }
+
+    /// Distinct sources and sites of unresolved attempts in the last minute.
+    pub(super) fn distinct(&self) -> (f64, f64) {
+        let [now, before] = &self.sources;
+        match (now, before) {
+            (SourceSet::Many(a), SourceSet::Many(b)) => {
+                let mut all = a.as_ref().clone();
+                all.union(b);
+                (all.each.estimate(), all.sites.estimate())
+            }
+            (a, b) if a.only().is_some() && b.only().is_some() => {
+                (if a.only() == b.only() { 1.0 } else { 2.0 }, 1.0)
+            }
+            (a, b) => (a.estimate().0.max(b.estimate().0), a.estimate().1.max(b.estimate().1)),
+        }
+    }
+
+    /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.
+    pub(super) fn occupancy(&self) -> f64 {
+        let [_, _, sent, received] = self.gauges;
+        if self.answers { received as f64 } else { (sent + received) as f64 }
+    }
+
+    /// Its grace age: half as much again as nearly all of its handshakes take.
+    pub(super) fn grace(&self, config: &DetectConfig) -> Duration {
+        let all: f64 = self.times.iter().sum();
+        // A quantile needs that many observations beyond it to mean anything; below 200 the default holds.
+        if all < 200.0 {
+            return config.initial_grace;
+        }
+        let mut beyond = all;
+        for (count, bound) in self.times.iter().zip(PATIENCE) {
+            beyond -= count;
+            if beyond <= all * 0.001 {
+                return (bound * 3 / 2).clamp(config.min_grace, config.max_grace);
+            }
+        }
+        config.max_grace
+    }
+}

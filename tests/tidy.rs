@@ -1,0 +1,202 @@
+//! The house keeps its order: who may import whom, who may touch what, and how long a file may be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should say so at once")]
+
+use std::path::{Path, PathBuf};
+
+/// What a stage may import besides itself and what everybody shares; `*` after a path means anything below it.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("capture", &[]),
+    ("decode", &["capture::Frame", "capture::LinkType"]),
+    ("track", &["decode::segment"]),
+    ("detect", &["track::event", "track::flow"]),
+    ("report", &["detect::incident"]),
+];
+
+/// Shared vocabulary: time, addresses, the histogram, and the configuration, of which each stage takes its own part.
+const SHARED: &[&str] = &["time", "histogram", "config", "decode::segment::Endpoint"];
+
+/// A file may have this many lines before its tests.
+const LONGEST: usize = 400;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below a folder, with its text up to its tests.
+fn sources(below: &str) -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(below), &mut found);
+    found.sort();
+    let named = found.into_iter().filter(|path| {
+        let stem = path.file_stem().unwrap().to_string_lossy();
+        stem != "tests" && !stem.ends_with("_tests")
+    });
+    named
+        .map(|path| {
+            let name = path.strip_prefix(root()).unwrap().display().to_string();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+            (name, text[..end].to_owned())
+        })
+        .collect()
+}
+
+/// The paths after `crate::` in a text, one per imported name: `a::{b, c::d}` gives `a::b` and `a::c::d`.
+fn imports(text: &str) -> Vec<String> {
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        expand(&code[at + "crate::".len()..], "", &mut found);
+    }
+    found
+}
+
+fn expand(rest: &str, prefix: &str, found: &mut Vec<String>) {
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+    let path = format!("{prefix}{}", &rest[..end]);
+    let Some(group) = rest[end..].strip_prefix('{') else {
+        found.push(path.trim_end_matches(':').to_owned());
+        return;
+    };
+    let mut depth = 0;
+    let mut start = 0;
+    for (i, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                let item = group[start..i].trim();
+                if !item.is_empty() {
+                    expand(item, &path, found);
+                }
+                start = i + 1;
+                if c == '}' {
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn within(path: &str, allowed: &str) -> bool {
+    path == allowed || path.strip_prefix(allowed).is_some_and(|rest| rest.starts_with("::"))
+}
+
+#[test]
+fn imports_are_told_apart() {
+    let text = "use crate::a::{b, c::{d, e}};\nfn f() { crate::g::h(); }\n// crate::not::this\nuse crate::i;";
+    assert_eq!(imports(text), ["a::b", "a::c::d", "a::c::e", "g::h", "i"]);
+}
+
+#[test]
+fn a_stage_imports_only_the_type_file_of_the_stage_before() {
+    let mut wrong = Vec::new();
+    for (stage, may) in MAY_IMPORT {
+        for (file, text) in sources(&format!("src/{stage}")) {
+            for path in imports(&text) {
+                let allowed = within(&path, stage)
+                    || SHARED.iter().any(|shared| within(&path, shared))
+                    || may.iter().any(|allowed| within(&path, allowed));
+                if !allowed {
+                    wrong.push(format!("{file} imports {path}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn crates_are_named_only_where_they_belong() {
+    /// A crate, and the only places that may name it.
+    const HOMES: &[(&str, &[&str])] = &[
+        ("dashmap::", &["src/track/table.rs"]),
+        ("pcap::", &["src/capture/", "src/synth/"]),
+        ("pnet_packet::", &["src/decode/"]),
+        ("prometheus::", &["src/report/"]),
+        ("tokio::", &["src/report/", "src/app/", "src/shutdown.rs", "src/main.rs"]),
+        ("axum::", &["src/report/"]),
+        ("tracing::", &["src/report/", "src/app/", "src/capture/"]),
+    ];
+    let mut wrong = Vec::new();
+    for (file, text) in sources("src") {
+        for (name, homes) in HOMES {
+            let starts = |at: usize| {
+                at == 0
+                    || !text.as_bytes()[at - 1].is_ascii_alphanumeric()
+                        && text.as_bytes()[at - 1] != b'_'
+                        && text.as_bytes()[at - 1] != b':'
+            };
+            let code = text.match_indices(name).any(|(at, _)| {
+                let line = text[..at].rfind('\n').map_or(0, |start| start + 1);
+                starts(at) && !text[line..at].trim_start().starts_with("//")
+            });
+            if code && !homes.iter().any(|home| file.starts_with(home)) {
+                wrong.push(format!("{file} names {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_clock_is_read_on_the_packet_path() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources("src") {
+        let reads = text.contains("Instant::now()") || text.contains("SystemTime::now()");
+        let may = ["src/capture/live", "src/report/", "src/app/"].iter().any(|home| file.starts_with(home));
+        if reads && !may {
+            wrong.push(file);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} read a clock");
+}
+
+#[test]
+fn every_file_is_short_and_says_what_it_may_not_do() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources("src") {
+        let lines = text.lines().count();
+        if lines > LONGEST {
+            wrong.push(format!("{file} has {lines} lines"));
+        }
+        if !text.starts_with("//!") {
+            wrong.push(format!("{file} does not say what it is"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_unfinished_or_silenced() {
+    let marks = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["todo", "!("].concat(),
+        ["unimpl", "emented!("].concat(),
+    ];
+    let mut wrong = Vec::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        for (file, text) in sources(folder) {
+            for mark in &marks {
+                if text.contains(mark.as_str()) {
+                    wrong.push(format!("{file}: {mark}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

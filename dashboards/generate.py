@@ -483,7 +483,8 @@ def server():
             panel(
                 "timeseries", "Half-finished connections, by the kernel", "Does the sensor's figure agree with the host's own? Sockets in SYN_RECV of all ports, against the sensor's figure for this server.",
                 [
-                    target(f'sum(node_tcp_connection_states{{{node}, state="syn_recv"}})', "kernel, all ports"),
+                    # A state in which no socket is has no series; without tcpstat there is nothing at all.
+                    target(f'sum(node_tcp_connection_states{{{node}, state="syn_recv"}}) or sum(node_tcp_connection_states{{{node}}}) * 0', "kernel, all ports"),
                     target(f'sum(halfopen_server_embryonic_connections{{{on}, state="syn_received"}})', "sensor, this server"),
                 ],
                 8, 8,

@@ -3,7 +3,13 @@
 //! Prometheus scrapes expositions that the binary itself wrote while replaying a generated trace: before a flood, during it, and
 //! after it. So rates rise, and an alert goes from pending to firing to gone.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test binary")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test binary"
+)]
 #![allow(unreachable_pub, reason = "its modules are its own")]
 
 mod support;

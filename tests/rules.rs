@@ -1,6 +1,12 @@
 //! The rules that ship, held against Prometheus's own tools and a real Alertmanager.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test binary")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test binary"
+)]
 #![allow(unreachable_pub, reason = "its modules are its own")]
 
 mod support;
@@ -168,6 +174,9 @@ fn no_expression_of_an_alert_reads_flash_crowds() {
     }
 }
 
+/// An alert's name and labels, whose messages it is among, and whether another hides it.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, bool);
+
 /// A real Alertmanager with the configuration that ships, on a port of its own.
 fn alertmanager() -> Option<(Process, String, PathBuf)> {
     if !has_tools(&[("prometheus-alertmanager", "--version")]) {
@@ -206,8 +215,7 @@ fn a_page_hides_the_warnings_of_its_server_and_of_no_other() {
     };
     let (shop, mail) = (("server", "shop"), ("server", "mail"));
     let (one, two) = (("instance", "s1"), ("instance", "s2"));
-    // Name, labels, whose messages it is among, and whether it is hidden.
-    let expected: [(&str, &[(&str, &str)], &str, bool); 11] = [
+    let expected: [Case; 11] = [
         ("HalfopenFloodCritical", &[shop], "page", false),
         ("HalfopenFloodWarning", &[shop], "today", true),
         ("HalfopenSynCookies", &[shop], "today", true),

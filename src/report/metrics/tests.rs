@@ -28,7 +28,7 @@ fn incident(kind: IncidentKind, scope: Scope, server: &str) -> Incident {
         kind,
         scope,
         server: server.to_owned(),
-        severity: crate::detect::incident::Severity::Critical,
+        severity: Severity::Critical,
         onset: Timestamp::EPOCH,
         detected_at: Timestamp::EPOCH,
         ended_at: None,

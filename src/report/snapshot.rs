@@ -97,7 +97,8 @@ pub struct HalfOpenCounts {
     pub suspected: u64,
 }
 
-/// Everything at one moment. Counters are exact; a scrape may see them a tick (at most 0.1 s) old.
+/// Everything at one moment. Counters are exact; a scrape may see them a tick old: 50 ms of network time, and half a second for
+/// what is counted by server.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Network time; none before the first packet.
@@ -154,4 +155,10 @@ pub trait SnapshotSource: Send + Sync {
 
     /// At most `limit` embryonic connections, of one server (`address:port` or a configured name) or of all.
     fn embryonic(&self, server: Option<&str>, limit: usize) -> Vec<EmbryonicView>;
+
+    /// A capture file with a few frames of an incident; none where none are kept.
+    fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
+        let _ = incident;
+        None
+    }
 }

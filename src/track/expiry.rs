@@ -6,7 +6,7 @@ use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome
 use super::flow::{TupleV4, TupleV6};
 use super::handshake::Attempt;
 use super::lane::{Due, Record, Waits};
-use super::remembered::Ended;
+use super::remembered::{End, Ended};
 use super::table::{Fate, Place};
 use super::tracker::{Laned, Tracker};
 use super::waiting::StillOpen;
@@ -154,14 +154,13 @@ impl Tracker {
             HandshakeState::SynReceived => (Outcome::Abandoned, self.timeouts.syn_received),
         };
         let outcome = if after < life { Outcome::Evicted } else { outcome };
-        if outcome == Outcome::Evicted {
-            // What the server still sends for it was asked for.
+        if outcome == Outcome::Evicted || outcome == Outcome::Abandoned {
+            // What the server still sends for it was asked for; a queue may keep it longer than we do.
             self.table.shares.refused(flow.resp, at);
         }
         if attempt.syn_copies > 0 {
             // A stack that retransmits may do so once more; a flood's SYNs come once and are not worth the place.
-            let ended = Ended { isn: attempt.isn, syn_payload: attempt.syn_payload, completed: false };
-            self.table.remembered.remember(&flow, ended, at);
+            self.table.remembered.remember(&flow, Ended::of(attempt, End::Expired), at);
         }
         let kind = self.closed(attempt, outcome, after);
         sink.on_event(&HandshakeEvent { ts: at, flow, weight: 1 << attempt.level, kind });

@@ -3,6 +3,7 @@
 //! A set-associative cache of fixed size: the oldest of a set makes room. No clock but the time handed in.
 
 use super::flow::Flow;
+use super::handshake::Attempt;
 use crate::decode::segment::SeqNumber;
 use crate::time::Timestamp;
 use ahash::RandomState;
@@ -13,6 +14,18 @@ use std::time::Duration;
 /// Ways of a set: with its lock a set fills two cache lines.
 const WAYS: usize = 5;
 
+/// How an attempt ended, as far as late copies of its segments are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum End {
+    /// The handshake was complete: a SYN-ACK again means that the accept queue did not take it.
+    #[default]
+    Completed,
+    /// It timed out: the SYN again is its copy.
+    Expired,
+    /// Reset or refused: its SYN-ACK may still come, but the same SYN again is another attempt.
+    Reset,
+}
+
 /// What is kept of an attempt that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ended {
@@ -20,8 +33,33 @@ pub(crate) struct Ended {
     pub(crate) isn: SeqNumber,
     /// Data its SYN carried, bytes.
     pub(crate) syn_payload: u16,
-    /// Completed; else it expired.
-    pub(crate) completed: bool,
+    /// How.
+    pub(crate) end: End,
+    /// When it opened: milliseconds of network time, modulo 2^32.
+    pub(crate) opened_millis: u32,
+}
+
+impl Ended {
+    /// An attempt that ended.
+    pub(crate) fn of(attempt: &Attempt, end: End) -> Self {
+        Self {
+            isn: attempt.isn,
+            syn_payload: attempt.syn_payload,
+            end,
+            opened_millis: millis(attempt.opened_at),
+        }
+    }
+
+    /// How long ago it opened.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        // Another thread's time may lie a little behind.
+        let ago = millis(now).wrapping_sub(self.opened_millis) as i32;
+        Duration::from_millis(u64::from(ago.max(0).unsigned_abs()))
+    }
+}
+
+fn millis(at: Timestamp) -> u32 {
+    at.as_nanos().div_euclid(1_000_000) as u32
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,10 +67,12 @@ struct Way {
     /// Keyed fingerprint of the flow; 0 is an empty way.
     fingerprint: u64,
     isn: u32,
-    /// Milliseconds of network time when it ended, modulo 2^32: 49 days.
-    ended: u32,
+    /// Milliseconds of network time when it opened, modulo 2^32 (49 days).
+    opened: u32,
+    /// Seconds of network time when it ended, modulo 2^16 (18 hours): only the order within a set hangs on it.
+    ended: u16,
     syn_payload: u16,
-    completed: bool,
+    end: End,
 }
 
 #[derive(Debug, Default)]
@@ -85,21 +125,18 @@ impl Remembered {
         }
         let set = self.sets[set].lock().unwrap_or_else(PoisonError::into_inner);
         let way = set.ways.iter().find(|way| way.fingerprint == fingerprint)?;
-        Some(Ended { isn: SeqNumber(way.isn), syn_payload: way.syn_payload, completed: way.completed })
-    }
-
-    /// How long ago the last attempt of `flow` ended, to a millisecond, where it is remembered.
-    pub(crate) fn since_end(&self, flow: &Flow, now: Timestamp) -> Option<Duration> {
-        let (set, fingerprint) = self.place(flow)?;
-        let set = self.sets.get(set)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let way = set.ways.iter().find(|way| way.fingerprint == fingerprint)?;
-        Some(Duration::from_millis(millis(now).wrapping_sub(way.ended).into()))
+        Some(Ended {
+            isn: SeqNumber(way.isn),
+            syn_payload: way.syn_payload,
+            end: way.end,
+            opened_millis: way.opened,
+        })
     }
 
     /// Remembers the end of an attempt in place of an earlier one of the same flow, or of the oldest of its set.
     pub(crate) fn remember(&self, flow: &Flow, ended: Ended, now: Timestamp) {
         let Some((index, fingerprint)) = self.place(flow) else { return };
-        let millis = millis(now);
+        let seconds = (now.as_nanos().div_euclid(1_000_000_000)) as u16;
         if !self.is_used(index) {
             self.used[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
         }
@@ -110,35 +147,20 @@ impl Remembered {
             } else if way.fingerprint == 0 {
                 u64::MAX - 1
             } else {
-                u64::from(millis.wrapping_sub(way.ended))
+                u64::from(seconds.wrapping_sub(way.ended))
             }
         };
         if let Some(way) = set.ways.iter_mut().max_by_key(|way| age(way)) {
             *way = Way {
                 fingerprint,
                 isn: ended.isn.0,
-                ended: millis,
+                opened: ended.opened_millis,
+                ended: seconds,
                 syn_payload: ended.syn_payload,
-                completed: ended.completed,
+                end: ended.end,
             };
         }
     }
-
-    /// Forgets a flow: a reset ended it, and the same ISN may open it anew.
-    pub(crate) fn forget(&self, flow: &Flow) {
-        let Some((index, fingerprint)) = self.place(flow) else { return };
-        if !self.is_used(index) {
-            return;
-        }
-        let mut set = self.sets[index].lock().unwrap_or_else(PoisonError::into_inner);
-        for way in set.ways.iter_mut().filter(|way| way.fingerprint == fingerprint) {
-            *way = Way::default();
-        }
-    }
-}
-
-fn millis(at: Timestamp) -> u32 {
-    at.as_nanos().div_euclid(1_000_000) as u32
 }
 
 #[cfg(test)]
@@ -153,23 +175,17 @@ mod tests {
     }
 
     fn ended(isn: u32) -> Ended {
-        Ended { isn: SeqNumber(isn), syn_payload: 0, completed: true }
+        Ended { isn: SeqNumber(isn), syn_payload: 0, end: End::Completed, opened_millis: 0 }
     }
 
     #[test]
-    fn remembers_replaces_forgets() {
+    fn remembers_and_replaces() {
         let memory = Remembered::new(1000, RandomState::with_seeds(1, 2, 3, 4));
         assert_eq!(memory.find(&flow(1)), None);
         memory.remember(&flow(1), ended(7), Timestamp::from_parts(1, 0));
         memory.remember(&flow(1), ended(8), Timestamp::from_parts(2, 0));
         assert_eq!(memory.find(&flow(1)), Some(ended(8)));
         assert_eq!(memory.find(&flow(2)), None);
-        assert_eq!(
-            memory.since_end(&flow(1), Timestamp::from_parts(3, 250_000_000)),
-            Some(Duration::from_millis(1250))
-        );
-        memory.forget(&flow(1));
-        assert_eq!(memory.find(&flow(1)), None);
     }
 
     #[test]

@@ -4,10 +4,9 @@
 
 use super::event::{EventKind, EventSink, HandshakeEvent};
 use super::flow::Flow;
-use super::remembered::Ended;
+use super::remembered::{End, Ended};
 use super::tracker::Tracker;
 use crate::decode::segment::{Segment, SegmentKind, TcpFlags};
-use std::time::Duration;
 
 impl Tracker {
     /// A segment of no open attempt: a late copy of one that ended, backscatter, or somebody's data.
@@ -26,9 +25,8 @@ impl Tracker {
         let kind = match self.table.remembered.find(&flow).filter(fits) {
             Some(ended) => {
                 self.counts.syn_ack_retransmissions += 1;
-                // When it opened is forgotten; that it ended later makes this the least its age can be.
-                let age = self.table.remembered.since_end(&flow, segment.ts).unwrap_or(Duration::ZERO);
-                EventKind::SynAckRetransmitted { after_ack: ended.completed, age, count: 0 }
+                let age = ended.age(segment.ts);
+                EventKind::SynAckRetransmitted { after_ack: ended.end == End::Completed, age, count: 0 }
             }
             // It may answer a SYN that was only counted.
             None if self.table.shares.refused_lately(segment.src, segment.ts) => return,

@@ -1,7 +1,8 @@
 //! The binary's own part: files that are read and written around a run.
 
-use super::Failure;
-use halfopen::config::{Config, DEFAULT_FILE};
+use super::{Failure, sources};
+use halfopen::config::{Config, DEFAULT_FILE, Problems};
+use halfopen::os_error;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,12 @@ pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
     let Some(file) = file else {
         return Ok(Config::default());
     };
-    Config::load(file).map_err(|problems| Failure::Usage(problems.to_string()))
+    load(file).map_err(Failure::Configuration)
+}
+
+/// Reads a configuration file, its filter compiled to see whether it does.
+pub(super) fn load(file: &Path) -> Result<Config, Problems> {
+    Config::load(file, &sources::check_filter)
 }
 
 /// The file the sensor is configured by: the named one, else the default one where it exists.
@@ -49,14 +55,5 @@ impl Output {
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> String {
-    let mends = [
-        (io::ErrorKind::NotFound, "its directory must exist"),
-        (io::ErrorKind::PermissionDenied, "choose a place this user may write to"),
-        (io::ErrorKind::StorageFull, "make room on the disk"),
-    ];
-    let mend =
-        mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose another place", |(_, mend)| mend);
-    let why = error.to_string();
-    let why = why.split(" (os error").next().unwrap_or(&why).to_lowercase();
-    format!("file '{}': cannot be written: {why}; {mend}", path.display())
+    format!("file '{}': cannot be written: {}", path.display(), os_error::unwritable(error))
 }

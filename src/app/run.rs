@@ -7,7 +7,7 @@ use crate::cli::RunArgs;
 use crate::shutdown::{Asked, Signals};
 use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource};
-use halfopen::config::{Config, WebConfig};
+use halfopen::config::{CaptureConfig, Config, WebConfig};
 use halfopen::pipeline::Sensor;
 use halfopen::report::http::{Listeners, Web};
 use halfopen::report::logs;
@@ -33,6 +33,8 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let file = files::config_file(args.config_file.clone());
     let mut config = files::config(file.as_deref())?;
     args.override_config(&mut config);
+    CaptureConfig::check_interfaces(&config.capture.interfaces)
+        .map_err(|why| Failure::Usage(format!("--interface: {why}")))?;
     logs::start(config.log);
     tracing::info!(msg = "starting halfopen", version = env!("CARGO_PKG_VERSION"));
 
@@ -62,6 +64,7 @@ fn start(
     let metrics = Arc::new(Metrics::new(config.web.top_servers));
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);
+    let connections = metrics.connections();
     let web = Web::new(
         Arc::clone(&sensor) as Arc<dyn SnapshotSource>,
         metrics,
@@ -70,7 +73,7 @@ fn start(
     );
     let (quit, quitting) = watch::channel(false);
     announce(&listeners, &config.web);
-    let serving = runtime.spawn(listeners.serve(web.router(), quitting));
+    let serving = runtime.spawn(listeners.serve(web.router(), connections, quitting));
 
     let ended = packet_threads(&sensor, opened)?;
     let status = runtime.block_on(supervise(signals, ended, &stop, &reloader));

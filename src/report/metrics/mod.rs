@@ -6,6 +6,7 @@ mod family;
 mod fold;
 pub mod names;
 
+use super::http::ConnectionCounters;
 use super::snapshot::{InterfaceView, Snapshot};
 use crate::detect::incident::{Incident, IncidentKind, Scope, ServerMode, ServerView};
 use family::Family;
@@ -15,7 +16,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the exposition is, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +33,7 @@ pub struct Metrics {
     top_servers: AtomicUsize,
     fold: Mutex<Fold>,
     process: ProcessCollector,
+    connections: Arc<ConnectionCounters>,
 }
 
 impl Metrics {
@@ -41,7 +43,13 @@ impl Metrics {
             top_servers: AtomicUsize::new(top_servers),
             fold: Mutex::default(),
             process: ProcessCollector::for_self(),
+            connections: Arc::default(),
         }
+    }
+
+    /// What the HTTP side counts, for it to count into.
+    pub fn connections(&self) -> Arc<ConnectionCounters> {
+        Arc::clone(&self.connections)
     }
 
     /// Changes the bound from the next scrape on.
@@ -64,11 +72,13 @@ impl Metrics {
         servers(&mut families, &folded);
         incidents(&mut families, snapshot, &folded.shown, top);
         sensor(&mut families, snapshot);
+        one(&mut families, names::HTTP_REFUSED, self.connections.refused.load(Ordering::Relaxed));
+        one(&mut families, names::HTTP_EVICTED, self.connections.evicted.load(Ordering::Relaxed));
         families.extend(self.process.collect());
         let mut text = String::with_capacity(64 << 10);
         // Only a family without samples can fail, and `Family` leaves those out.
         if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-            tracing::error!(%error, "exposition incomplete");
+            tracing::error!(msg = "exposition incomplete", %error);
         }
         text
     }

@@ -9,6 +9,19 @@ pub fn words(error: &Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase().replace(char::is_control, " ")
 }
 
+/// The same text as one line that moves no cursor: control characters in it, newlines too, are written as escapes.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 /// Why a file cannot be read, and what mends it.
 pub fn unreadable(error: &Error) -> String {
     with_mend(
@@ -46,6 +59,11 @@ fn with_mend(error: &Error, mends: &[(ErrorKind, &str)], otherwise: &str) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_it_is_it_is_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m\u{9b}\tä"), "a\\nb\\u{1b}[31m\\u{9b}\\tä");
+    }
 
     #[test]
     fn no_number_and_always_a_mend() {

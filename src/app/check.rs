@@ -2,6 +2,7 @@
 
 use super::{Failure, Status, complain, files, print, sources};
 use halfopen::config::DEFAULT_FILE;
+use halfopen::os_error;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -16,7 +17,8 @@ pub(super) fn check(file: Option<PathBuf>) -> Result<Status, Failure> {
         Ok(config) => {
             let servers = config.servers.len();
             let noun = if servers == 1 { "server" } else { "servers" };
-            print(&format!("{}: no problem found, {servers} {noun} to protect\n", file.display()))?;
+            let file = os_error::one_line(&file.display().to_string());
+            print(&format!("{file}: no problem found, {servers} {noun} to protect\n"))?;
             Ok(Status::Done)
         }
         Err(problems) if problems.list.iter().all(|problem| problem.line.is_none()) => {

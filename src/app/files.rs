@@ -2,7 +2,7 @@
 
 use super::{Failure, sources};
 use halfopen::config::{Config, DEFAULT_FILE, Problems};
-use halfopen::os_error;
+use halfopen::report::unwritten;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -52,8 +52,4 @@ impl Output {
     pub(super) fn finish(&mut self) -> Result<(), String> {
         self.writer.flush().map_err(|error| unwritten(&self.path, &error))
     }
-}
-
-fn unwritten(path: &Path, error: &io::Error) -> String {
-    format!("file '{}': cannot be written: {}", path.display(), os_error::unwritable(error))
 }

@@ -105,14 +105,7 @@ fn print(text: &str) -> Result<(), Failure> {
 fn complain(errors: impl IntoIterator<Item = String>) {
     let mut out = io::stderr().lock();
     for error in errors {
-        let mut line = String::with_capacity(error.len());
-        for c in error.chars() {
-            if c.is_control() {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
+        let line = os_error::one_line(&error);
         // Nobody is left to be told that standard error is gone.
         let _ = writeln!(out, "halfopen: {line}");
     }

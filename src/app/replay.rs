@@ -6,6 +6,7 @@ use super::{Failure, Status, complain, print};
 use crate::cli::ReplayArgs;
 use crate::shutdown::{Asked, Signals};
 use halfopen::detect::incident::{JournalEntry, Severity};
+use halfopen::os_error;
 use halfopen::pipeline::Sensor;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
@@ -99,7 +100,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
         errors.extend(journal.finish());
         journal.raised
     };
-    print(&summarised(args, &snapshot, &replay)?)?;
+    print(&match args.recommend {
+        true => summary::recommended(&sensor.recommend(), &snapshot, &replay, config.detect.initial_grace),
+        false => summarised(args, &snapshot, &replay)?,
+    })?;
     let failed = !errors.is_empty();
     complain(errors);
     Ok(match () {
@@ -149,7 +153,9 @@ fn summarised(args: &ReplayArgs, snapshot: &Snapshot, replay: &Replay) -> Result
 
 /// Runs the source on a thread of its own, so that signals are heard and a bar is drawn meanwhile.
 fn drive(sensor: &Arc<Sensor>, mut source: Watched) -> Result<Seen, Failure> {
-    let failed = |error: std::io::Error| Failure::Running(format!("cannot start: {error}"));
+    let failed = |error: std::io::Error| {
+        Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
+    };
     let (progress, stop) = (source.progress(), source.stop_handle());
     let (tell, mut ended) = oneshot::channel::<Seen>();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

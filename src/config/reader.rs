@@ -46,22 +46,9 @@ impl Problems {
                 line.push_str(&format!("{}: ", problem.key));
             }
             line.push_str(&problem.what);
-            escaped(&line)
+            os_error::one_line(&line)
         })
     }
-}
-
-/// The same text, control characters written as escapes, so that it is one line and moves no cursor.
-fn escaped(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            clean.extend(c.escape_default());
-        } else {
-            clean.push(c);
-        }
-    }
-    clean
 }
 
 /// Most bytes of a configuration: some 4096 servers with every key and a comment take half of it.
@@ -78,6 +65,10 @@ pub(super) fn text(file: &Path) -> Result<String, String> {
     if !metadata.is_file() {
         return Err("is not a regular file; name a file that can be read again".to_owned());
     }
+    const TOO_LARGE: &str = "is larger than 1 MiB; name a configuration file";
+    if metadata.len() > LARGEST {
+        return Err(TOO_LARGE.to_owned());
+    }
     let mut text = String::new();
     let file = File::open(file).map_err(unreadable)?;
     file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| {
@@ -88,7 +79,7 @@ pub(super) fn text(file: &Path) -> Result<String, String> {
         }
     })?;
     if text.len() as u64 > LARGEST {
-        return Err("is larger than 1 MiB; name a configuration file".to_owned());
+        return Err(TOO_LARGE.to_owned());
     }
     Ok(text)
 }
@@ -196,6 +187,16 @@ impl<'r, 'a, 't, 'i> Section<'r, 'a, 't, 'i> {
     ) {
         if let Some(value) = self.take(key, example, parse) {
             *place = value;
+        }
+    }
+
+    /// Notes a problem of several keys together, at the first of them that is there.
+    pub(super) fn complain(&mut self, keys: &[&str], what: &str) {
+        let there = |key: &&&str| self.table.iter().any(|(name, _)| name.get_ref() == **key);
+        let Some(key) = keys.iter().find(there) else { return };
+        if let Some((name, _)) = self.table.iter().find(|(name, _)| name.get_ref() == *key) {
+            let path = self.path(key);
+            self.reader.problem(&name.span(), &path, what);
         }
     }
 

@@ -18,6 +18,7 @@ mod judge;
 mod ledger;
 pub mod observe;
 mod probe;
+mod recommend;
 mod scans;
 mod slots;
 mod sources;

@@ -1,5 +1,6 @@
 //! The loop of one packet thread. Frames of one source go through here, one after another, to the end.
 
+use super::lens::Lens;
 use super::shared::{Published, Sensor, Thread};
 use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
 use crate::decode::segment::SegmentKind;
@@ -22,8 +23,9 @@ const PUBLISH_AFTER: u32 = 65_536;
 /// Deadlines handled before one live packet, at most: under 5 ms even where every one misses the cache.
 const LIVE_BUDGET: usize = 8192;
 
-/// A silence longer than this is skipped rather than judged bin by bin: nothing can happen in it once all timeouts have passed.
-const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// A silence longer than this is skipped rather than judged bin by bin: every default timeout and grace age has passed, incidents
+/// have ended, and nothing more can happen in it. What expires later does so at the end of the silence.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
 /// What frames became, as a thread counts it.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +45,7 @@ struct PacketLoop<'a> {
     tracker: Tracker,
     observations: Observations,
     frames: FrameTally,
+    lens: Lens,
     bin_ends: Option<Timestamp>,
     publish_at: Timestamp,
     unpublished: u32,
@@ -89,6 +92,7 @@ impl<'a> PacketLoop<'a> {
             tracker,
             observations: sensor.observations(),
             frames: FrameTally::default(),
+            lens: Lens::new(sensor.evidence()),
             bin_ends: None,
             publish_at: Timestamp::EPOCH,
             unpublished: 0,
@@ -105,6 +109,7 @@ impl<'a> PacketLoop<'a> {
                 self.frames.tcp += 1;
                 self.frames.segments[segment.kind as usize] += 1;
                 self.tracker.on_segment(&segment, &mut self.observations);
+                self.lens.see(frame, &segment);
             }
             Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
             Decoded::NotTcp(NotTcp::LaterFragment) => {
@@ -156,6 +161,15 @@ impl<'a> PacketLoop<'a> {
             self.tracker.reconfigure(&table);
             self.observations = observations;
         }
+        self.keep_evidence();
+    }
+
+    /// Hands over the frames kept for incidents, and learns of those that began or ended.
+    fn keep_evidence(&mut self) {
+        self.lens.hand_over();
+        if let Some(targets) = self.sensor.changed_targets(&self.thread) {
+            self.lens.turn_to(targets);
+        }
     }
 
     #[cold]
@@ -171,6 +185,8 @@ impl<'a> PacketLoop<'a> {
         *time_jumps = self.time.jumps_back();
         *expiry_lag = self.tracker.lag();
         *bytes = self.tracker.bytes();
+        drop(published);
+        self.keep_evidence();
     }
 
     /// The source is exhausted: what is still open is judged as it stands.

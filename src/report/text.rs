@@ -2,8 +2,16 @@
 //!
 //! Pure functions. Nothing from the network or a file name reaches a terminal or a page unescaped.
 
+use crate::os_error;
 use crate::time::Timestamp;
 use std::fmt::Write;
+use std::io;
+use std::path::Path;
+
+/// One line on a file that cannot be written: what, why, what mends it.
+pub fn unwritten(path: &Path, error: &io::Error) -> String {
+    format!("file '{}': cannot be written: {}", path.display(), os_error::unwritable(error))
+}
 
 /// An integer with its thousands apart: `1,234,567`.
 pub(super) fn grouped(number: u64) -> String {

@@ -6,7 +6,9 @@ mod family;
 mod fold;
 pub mod names;
 
+use super::evidence::EvidenceCounts;
 use super::http::ConnectionCounters;
+use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
 use crate::detect::incident::{Incident, IncidentKind, Scope, ServerMode, ServerView};
 use family::Family;
@@ -15,7 +17,7 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the exposition is, for the `Content-Type` header.
@@ -34,6 +36,8 @@ pub struct Metrics {
     fold: Mutex<Fold>,
     process: ProcessCollector,
     connections: Arc<ConnectionCounters>,
+    journal: Arc<JournalCounts>,
+    evidence: Arc<EvidenceCounts>,
 }
 
 impl Metrics {
@@ -44,12 +48,42 @@ impl Metrics {
             fold: Mutex::default(),
             process: ProcessCollector::for_self(),
             connections: Arc::default(),
+            journal: Arc::default(),
+            evidence: Arc::default(),
         }
     }
 
     /// What the HTTP side counts, for it to count into.
     pub fn connections(&self) -> Arc<ConnectionCounters> {
         Arc::clone(&self.connections)
+    }
+
+    /// Shows what becomes of the journal as well; without one its series stay at zero.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<JournalCounts>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Shows what becomes of the evidence as well; without any its series stay at zero.
+    #[must_use]
+    pub fn with_evidence(self, evidence: Arc<EvidenceCounts>) -> Self {
+        Self { evidence, ..self }
+    }
+
+    fn records(&self, families: &mut Families) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        one(families, names::JOURNAL_WRITTEN, load(&self.journal.written));
+        one(families, names::JOURNAL_ERRORS, load(&self.journal.errors));
+        one(families, names::JOURNAL_DROPPED, load(&self.journal.dropped));
+        one(families, names::EVIDENCE_FRAMES, load(&self.evidence.frames));
+        let mut left_out = Family::new(families, names::EVIDENCE_LEFT_OUT, &["reason"]);
+        let EvidenceCounts { full, link_type, burst, .. } = &*self.evidence;
+        for (reason, count) in [("full", full), ("link_type", link_type), ("burst", burst)] {
+            left_out.sample(&[reason], load(count) as f64);
+        }
+        drop(left_out);
+        one(families, names::EVIDENCE_ERRORS, load(&self.evidence.errors));
+        one(families, names::EVIDENCE_BYTES, load(&self.evidence.bytes));
     }
 
     /// Changes the bound from the next scrape on.
@@ -71,6 +105,7 @@ impl Metrics {
         table(&mut families, snapshot);
         servers(&mut families, &folded);
         incidents(&mut families, snapshot, &folded.shown, top);
+        self.records(&mut families);
         sensor(&mut families, snapshot);
         one(&mut families, names::HTTP_REFUSED, self.connections.refused.load(Ordering::Relaxed));
         one(&mut families, names::HTTP_EVICTED, self.connections.evicted.load(Ordering::Relaxed));

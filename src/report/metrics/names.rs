@@ -75,6 +75,13 @@ metrics! {
     HALF_OPEN_DISCOVERED = Counter "halfopen_half_open_discovered_total" "Half-open connections (RFC 9293 section 3.5.1) discovered, by how.";
     HALF_OPEN_SUSPECTED = Gauge "halfopen_half_open_suspected" "Connections suspected to be half-open now.";
     BACKSCATTER = Counter "halfopen_backscatter_total" "Answers to SYNs that nobody here sent.";
+    JOURNAL_WRITTEN = Counter "halfopen_journal_written_total" "Lines written to the journal.";
+    JOURNAL_ERRORS = Counter "halfopen_journal_errors_total" "Lines of the journal lost because they could not be written.";
+    JOURNAL_DROPPED = Counter "halfopen_journal_dropped_total" "Lines of the journal lost because its writer was too far behind.";
+    EVIDENCE_FRAMES = Counter "halfopen_evidence_frames_total" "Frames kept as evidence of incidents.";
+    EVIDENCE_LEFT_OUT = Counter "halfopen_evidence_left_out_total" "Frames meant as evidence and not kept, by why.";
+    EVIDENCE_ERRORS = Counter "halfopen_evidence_errors_total" "Times a file of evidence could not be written.";
+    EVIDENCE_BYTES = Gauge "halfopen_evidence_bytes" "Evidence in memory.";
     NETWORK_TIMESTAMP = Gauge "halfopen_network_timestamp_seconds" "Network time: the stamp of the latest packet or idle tick; 0 before the first.";
     TIME_JUMPS = Counter "halfopen_time_jumps_total" "Times a packet's stamp lay more than a minute behind network time.";
     HTTP_REFUSED = Counter "halfopen_http_connections_refused_total" "Connections closed at once because every other was being answered.";

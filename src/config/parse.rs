@@ -14,7 +14,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Text to configuration, or everything that is wrong with it.
+/// Most problems told of one file: more are not read, and a reload would fill the log with them.
+const MOST_TOLD: usize = 100;
+
+/// Text to configuration, or what is wrong with it, [`MOST_TOLD`] problems at most.
 pub(super) fn parse(file: &str, text: &str, filter: FilterCheck<'_>) -> Result<Config, Problems> {
     let mut reader = Reader::new(text);
     let (document, syntax) = DeTable::parse_recoverable(text);
@@ -36,6 +39,12 @@ pub(super) fn parse(file: &str, text: &str, filter: FilterCheck<'_>) -> Result<C
     // What the parser recovered from a broken line means nothing; the other lines are still checked.
     list.extend(reader.finish().into_iter().filter(|problem| !broken.contains(&problem.line)));
     list.sort_by_key(|problem| problem.line);
+    if let Some(rest) = list.len().checked_sub(MOST_TOLD).filter(|&rest| rest > 0) {
+        list.truncate(MOST_TOLD);
+        let line = list.last().and_then(|problem| problem.line);
+        let what = format!("and {rest} more problems behind these; mend these first");
+        list.push(Problem { line, key: String::new(), what });
+    }
     if list.is_empty() { Ok(config) } else { Err(Problems { file: file.to_owned(), list }) }
 }
 

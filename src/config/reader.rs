@@ -120,8 +120,11 @@ impl<'a> Reader<'a> {
 
     /// Notes a problem at a place of the text. Control characters from the file do not reach a terminal.
     pub(super) fn problem(&mut self, span: &Range<usize>, key: &str, what: &str) {
-        let clean =
-            |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        // Longer than any message with words of ours; only a value quoted in it can be.
+        const LONGEST: usize = 500;
+        let clean = |text: &str| {
+            text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
+        };
         let problem = Problem { line: Some(self.line(span)), key: clean(key), what: clean(what) };
         self.problems.push(problem);
     }

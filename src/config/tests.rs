@@ -364,6 +364,14 @@ fn many_servers_are_read_in_time_and_too_many_refused() {
 }
 
 #[test]
+fn a_hundred_problems_are_told_and_the_rest_counted() {
+    let many: String = (0..5000).map(|n| format!("k{n} = 1\n")).collect();
+    let found = problems(&many);
+    assert_eq!(found.len(), 101);
+    assert!(found[100].contains("and 4900 more problems"), "{}", found[100]);
+}
+
+#[test]
 fn a_broken_line_is_told_once() {
     let found = problems("[[[[[[[[[[[[[[[[[[[[[[[[[[[[ = = = ] ] ]\n[log]\nlevle = 1\n");
     let lines: Vec<&str> = found.iter().map(|problem| problem.split(": ").nth(1).unwrap()).collect();

@@ -126,8 +126,8 @@ fn latency(snapshot: &Snapshot) -> Vec<String> {
             return format!("{name:<16}none seen");
         }
         let at = |share: f64| match quantile(histogram, share) {
-            Some(seconds) => format!("{:<9}", format!("<= {}", span(seconds))),
-            None => "> 63 s   ".to_owned(),
+            Some(seconds) => format!("{:<10}", format!("<= {}", span(seconds))),
+            None => "> 63 s    ".to_owned(),
         };
         let (p50, p90, p99) = (at(0.5), at(0.9), at(0.99));
         format!("{name:<16}p50 {p50} p90 {p90} p99 {p99} of {}", grouped(count))

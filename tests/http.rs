@@ -84,7 +84,7 @@ fn server(name: &str, configured: bool) -> ServerView {
         backlog_limit: Some(511),
         distinct_sources: 2,
         mode: ServerMode::Queue,
-        evidence: Vec::new(),
+        evidence: vec![Evidence { signal: "cusum", value: 1.5, threshold: 18.8, text: HOSTILE.to_owned() }],
     }
 }
 

@@ -10,7 +10,7 @@ use super::evidence::EvidenceCounts;
 use super::http::ConnectionCounters;
 use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
-use crate::detect::incident::{Incident, IncidentKind, Scope, ServerMode, ServerView};
+use crate::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use family::Family;
 use fold::{Fold, Folded, OTHER};
 use prometheus::core::Collector;
@@ -29,6 +29,9 @@ pub const OUTCOMES: [&str; 7] =
 
 /// `Snapshot::segments`, in its order.
 pub const SEGMENT_KINDS: [&str; 6] = ["syn", "syn_ack", "ack", "fin", "rst", "odd"];
+
+/// The signal among a server's evidence that decides.
+const STATISTIC: &str = "cusum";
 
 /// Turns snapshots into expositions.
 pub struct Metrics {
@@ -236,6 +239,17 @@ fn servers(families: &mut Families, folded: &Folded) {
         limits.sample(&[&view.server], limit as f64);
     }
     drop(limits);
+    for (desc, number) in [
+        (names::SERVER_STATISTIC, (|signal| signal.value) as fn(&Evidence) -> f64),
+        (names::SERVER_STATISTIC_THRESHOLD, |signal| signal.threshold),
+    ] {
+        let mut family = Family::new(families, desc, &["server"]);
+        for view in shown {
+            if let Some(signal) = view.evidence.iter().find(|signal| signal.signal == STATISTIC) {
+                family.sample(&[&view.server], number(signal));
+            }
+        }
+    }
     let mut modes = Family::new(families, names::SERVER_MODE, &["server", "mode"]);
     for view in shown {
         for mode in ServerMode::ALL {
@@ -257,10 +271,10 @@ fn incidents(families: &mut Families, snapshot: &Snapshot, shown: &[ServerView],
     }
     drop(active);
 
-    let mut labels: BTreeMap<(&str, IncidentKind), u64> = BTreeMap::new();
+    let mut labels: BTreeMap<(&str, IncidentKind), (u64, u8)> = BTreeMap::new();
     let known: HashSet<&str> = shown.iter().map(|view| view.server.as_str()).collect();
     for view in shown.iter().filter(|view| view.configured) {
-        labels.extend(IncidentKind::ALL.map(|kind| ((view.server.as_str(), kind), 0)));
+        labels.extend(IncidentKind::ALL.map(|kind| ((view.server.as_str(), kind), (0, 0))));
     }
     let mut strangers: HashSet<&str> = HashSet::new();
     for incident in running() {
@@ -272,11 +286,27 @@ fn incidents(families: &mut Families, snapshot: &Snapshot, shown: &[ServerView],
                 label = OTHER;
             }
         }
-        *labels.entry((label, incident.kind)).or_default() += 1;
+        let (count, gravest) = labels.entry((label, incident.kind)).or_default();
+        *count += 1;
+        *gravest = (*gravest).max(rank(incident.severity));
     }
-    let mut family = Family::new(families, names::INCIDENT_ACTIVE, &["server", "kind"]);
-    for ((server, kind), count) in labels {
-        family.sample(&[server, kind.as_label()], count as f64);
+    let mut active = Family::new(families, names::INCIDENT_ACTIVE, &["server", "kind"]);
+    for ((server, kind), (count, _)) in &labels {
+        active.sample(&[server, kind.as_label()], *count as f64);
+    }
+    drop(active);
+    let mut severity = Family::new(families, names::INCIDENT_SEVERITY, &["server", "kind"]);
+    for ((server, kind), (_, gravest)) in &labels {
+        severity.sample(&[server, kind.as_label()], f64::from(*gravest));
+    }
+}
+
+/// A severity as a number that rules can compare; 0 is left for none.
+const fn rank(severity: Severity) -> u8 {
+    match severity {
+        Severity::Info => 1,
+        Severity::Warning => 2,
+        Severity::Critical => 3,
     }
 }
 

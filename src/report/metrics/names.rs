@@ -69,9 +69,12 @@ metrics! {
     SERVER_UNRESOLVED = Counter "halfopen_server_unresolved_total" "Attempts on the server that nobody completed, refused or reset within the grace age.";
     SERVER_DISTINCT_SOURCES = Gauge "halfopen_server_distinct_sources" "Sources of unresolved attempts in the last minute, estimated.";
     SERVER_MODE = Gauge "halfopen_server_mode" "1 for the way the server treats SYNs now.";
+    SERVER_STATISTIC = Gauge "halfopen_server_statistic" "The flood statistic of the server: log-likelihood ratio of a flood against its baseline.";
+    SERVER_STATISTIC_THRESHOLD = Gauge "halfopen_server_statistic_threshold" "What the flood statistic is held against; at or above it a flood is raised.";
     INCIDENTS = Counter "halfopen_incidents_total" "Incidents raised, by kind.";
     INCIDENTS_ACTIVE = Gauge "halfopen_incidents_active" "Incidents running, by kind.";
     INCIDENT_ACTIVE = Gauge "halfopen_incident_active" "Incidents running, by what they are about and kind.";
+    INCIDENT_SEVERITY = Gauge "halfopen_incident_severity" "The gravest severity of the incidents running, by what they are about and kind: 1 info, 2 warning, 3 critical, 0 none.";
     HALF_OPEN_DISCOVERED = Counter "halfopen_half_open_discovered_total" "Half-open connections (RFC 9293 section 3.5.1) discovered, by how.";
     HALF_OPEN_SUSPECTED = Gauge "halfopen_half_open_suspected" "Connections suspected to be half-open now.";
     BACKSCATTER = Counter "halfopen_backscatter_total" "Answers to SYNs that nobody here sent.";

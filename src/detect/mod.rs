@@ -8,6 +8,7 @@
 //!  (slots, sketches)          (slots)                       (statistic, classify, episode, tell)
 //! ```
 
+pub mod backlog;
 mod classify;
 mod docket;
 mod episode;

@@ -108,7 +108,9 @@ impl BacklogModel {
         match event.kind {
             EventKind::Opened { .. } => self.queue.asked(ts, weight),
             EventKind::Answered { after, .. } => {
-                let full = self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
+                // A host that drops SYNs answers only those it has room for.
+                let cookies = self.profile != Profile::LinuxNoCookies && !self.recent.drops();
+                let full = cookies && self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
                 self.recent.answered(weight);
                 self.queue.answered(ts, after, weight, full);
             }

@@ -24,7 +24,7 @@ pub struct Point {
 
 /// The points of a record. `configured`: the model is told the backlog.
 pub fn points(truth: &Truth, configured: bool) -> Vec<Point> {
-    let config = TableConfig { entries: 1 << 17, remembered: 1 << 12, ..TableConfig::default() };
+    let config = TableConfig { entries: 1 << 19, remembered: 1 << 12, ..TableConfig::default() };
     let table = Arc::new(HalfOpenTable::new(&config, 1));
     let mut tracker = Tracker::new(table, &config, usize::MAX);
     let backlog = truth.about["backlog"].as_u64().filter(|_| configured);

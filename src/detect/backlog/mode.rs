@@ -133,6 +133,11 @@ impl Recent {
         if self.seconds <= 0.0 { 0.0 } else { ((self.answered - self.left) / self.seconds).max(0.0) }
     }
 
+    /// Whether SYNs go without an answer.
+    pub(super) fn drops(&self) -> bool {
+        self.unanswered >= ENOUGH && self.unanswered >= SHARE * (self.unanswered + self.answered)
+    }
+
     /// How the server treats SYNs.
     pub(super) fn verdict(&self) -> Verdict {
         let Self { repeated, unrepeated, unanswered, answered, completed, after_ack, .. } = *self;

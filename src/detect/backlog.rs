@@ -1,17 +1,20 @@
 //! Stage 4 of 5, detect: what a server's own SYN queue holds, reckoned from the wire alone.
 //!
-//! Sees handshake events of one server, never a segment, never the table. No I/O, no clock; nothing by flow is kept.
+//! Sees handshake events of one server, never a segment, never the table. No I/O, no clock; by flow only what a repeated SYN displaced.
 //!
 //! A host says itself what it holds: an entry's SYN-ACK comes again at set times, and one that does not has none. Between those
 //! times the host's own rules are followed (`profile`), and what then shows corrects the count (`queue`).
 
+mod displaced;
 mod mode;
 pub mod profile;
 mod queue;
 
+use self::displaced::Displaced;
 use self::mode::Recent;
 use self::profile::Profile;
 use self::queue::{Queue, Shown};
+use super::hash::KeyedHash;
 use crate::time::Timestamp;
 use crate::track::event::{EventKind, HandshakeEvent, HandshakeState, Outcome};
 use std::time::Duration;
@@ -45,6 +48,8 @@ pub struct BacklogModel {
     /// Entries that were there when cookies or drops began.
     learned: Option<f64>,
     recent: Recent,
+    displaced: Displaced,
+    hash: KeyedHash,
     now: Timestamp,
     /// Without a repetition, one after the other.
     never_repeated: u64,
@@ -52,7 +57,8 @@ pub struct BacklogModel {
 
 impl BacklogModel {
     /// An empty queue. `backlog`: what the server listens with, capped by its `somaxconn`; none where it is not known.
-    pub fn new(profile: Profile, backlog: Option<u64>) -> Self {
+    /// `seed` keys the hash of what is kept by flow.
+    pub fn new(profile: Profile, backlog: Option<u64>, seed: u64) -> Self {
         let queue = Queue::new(profile);
         let recent = Recent::new(queue.width());
         Self {
@@ -61,6 +67,8 @@ impl BacklogModel {
             backlog,
             learned: None,
             recent,
+            displaced: Displaced::new(),
+            hash: KeyedHash::new(seed),
             now: Timestamp::EPOCH,
             never_repeated: 0,
         }
@@ -113,22 +121,25 @@ impl BacklogModel {
                 let full = cookies && self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
                 self.recent.answered(weight);
                 self.queue.answered(ts, after, weight, full);
+                if after >= self.queue.width() {
+                    self.displaced.note(self.hash.endpoint(event.flow.orig), ts);
+                }
             }
             EventKind::SynAckRetransmitted { after_ack, age, .. } => {
                 if after_ack {
                     self.recent.overflowed(weight, age);
                 }
-                if self.queue.repeated(ts, age, weight) {
-                    self.never_repeated = 0;
-                    if self.queue.always_cookies {
-                        self.queue.trust();
-                    }
-                }
+                self.came_again(event, age);
             }
             EventKind::Closed { outcome, state: HandshakeState::SynReceived, after, .. } => match outcome {
+                // A full accept queue leaves it where it is.
+                Outcome::Completed if self.recent.overflows() => self.recent.left(weight, true),
                 Outcome::Completed | Outcome::Refused | Outcome::Reset => {
+                    let hash = self.hash.endpoint(event.flow.orig);
+                    let birth = self.displaced.birth(hash).unwrap_or(ts.minus(after));
+                    self.displaced.forget(hash);
                     self.recent.left(weight, outcome == Outcome::Completed);
-                    self.queue.left(ts, after, weight);
+                    self.queue.left(ts, birth, weight);
                 }
                 // Our table's doing, or a SYN that the server answers with a challenge and that changes nothing there
                 // (net/ipv4/tcp_minisocks.c, `tcp_check_req`).
@@ -142,6 +153,21 @@ impl BacklogModel {
             | EventKind::UnsolicitedRst
             | EventKind::Mismatched { .. }
             | EventKind::SimultaneousOpen => {}
+        }
+    }
+
+    /// A SYN-ACK came again.
+    fn came_again(&mut self, event: &HandshakeEvent, age: Duration) {
+        let hash = self.hash.endpoint(event.flow.orig);
+        let birth = self.displaced.birth(hash).unwrap_or(event.ts.minus(age));
+        match self.queue.repeated(event.ts, birth, event.weight) {
+            Some(birth) => self.displaced.note(hash, birth),
+            None => {
+                self.never_repeated = 0;
+                if self.queue.always_cookies {
+                    self.queue.trust();
+                }
+            }
         }
     }
 

@@ -30,7 +30,7 @@ pub fn points(truth: &Truth, configured: bool) -> Vec<Point> {
     let backlog = truth.about["backlog"].as_u64().filter(|_| configured);
     let profile =
         if truth.about["cookies"] == 0 { Profile::LinuxNoCookies } else { Profile::Linux };
-    let mut model = BacklogModel::new(profile, backlog);
+    let mut model = BacklogModel::new(profile, backlog, 1);
     let mut events: Vec<HandshakeEvent> = Vec::new();
     let mut points = Vec::new();
     let mut first = Timestamp::EPOCH;

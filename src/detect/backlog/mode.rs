@@ -138,15 +138,20 @@ impl Recent {
         self.unanswered >= ENOUGH && self.unanswered >= SHARE * (self.unanswered + self.answered)
     }
 
+    /// Whether SYN-ACKs come again after their ACK.
+    pub(super) fn overflows(&self) -> bool {
+        self.after_ack >= ENOUGH && self.after_ack >= SHARE * self.completed
+    }
+
     /// How the server treats SYNs.
     pub(super) fn verdict(&self) -> Verdict {
         let Self { repeated, unrepeated, unanswered, answered, completed, after_ack, .. } = *self;
         let said = |what: f64, of: f64| what >= ENOUGH && what >= SHARE * of;
-        let (mode, share, evidence) = if said(after_ack, completed) {
+        let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
         } else if said(unrepeated, unrepeated + repeated) {
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
-        } else if said(unanswered, unanswered + answered) && repeated + answered > 0.0 {
+        } else if self.drops() && repeated + answered > 0.0 {
             (ServerMode::Drop, unanswered / (unanswered + answered), unanswered)
         } else if repeated + completed >= 1.0 {
             let against = unrepeated + unanswered + after_ack;

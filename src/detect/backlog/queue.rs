@@ -118,6 +118,7 @@ impl Queue {
 
     /// Brings cohorts up to `now`; `backlog` is what pruning goes by. Returns the number of cohorts begun.
     pub(super) fn advance(&mut self, now: Timestamp, backlog: Option<u64>, shown: &mut Shown) -> u32 {
+        let began = self.newest != i64::MIN;
         let begun = self.roll(now);
         if begun > 0 {
             for stage in 0..self.timers.stages {
@@ -134,7 +135,7 @@ impl Queue {
                 }
             }
         }
-        begun
+        if began { begun } else { 1 }
     }
 
     /// Begins the cohorts up to `now`.
@@ -261,30 +262,52 @@ impl Queue {
         }
     }
 
-    /// A SYN-ACK came again: its entry is there, and its timer has gone off. Whether it was the timer.
-    pub(super) fn repeated(&mut self, at: Timestamp, age: Duration, weight: u32) -> bool {
-        let number = self.number(at.minus(age));
+    /// A SYN-ACK came again: its entry is there. By its timer, which started at `birth`, or for another reason, which starts the
+    /// running timer anew: then as if it were born when this returns.
+    pub(super) fn repeated(&mut self, at: Timestamp, birth: Timestamp, weight: u32) -> Option<Timestamp> {
+        let (age, number) = (at.since(birth), self.number(birth));
         if !self.profile.repeats() {
             if self.profile == Profile::Conntrack {
                 self.take(0, number, u64::from(weight));
                 self.put(0, self.number(at), weight);
+                return Some(at);
             }
-            return true;
+            return None;
         }
-        let Some(stage) = self.stage_that_ends(age) else { return false };
+        let Some(stage) = self.stage_that_ends(age) else {
+            let stage = self.stage_at(age);
+            self.doubt_less(number, stage, weight);
+            self.take(stage, number, u64::from(weight));
+            let began = stage.checked_sub(1).map_or(Duration::ZERO, |before| self.timers.ends[before]);
+            let birth = at.minus(began);
+            self.put(stage, self.number(birth), weight);
+            return Some(birth);
+        };
         let off = age.as_nanos() as i64 - self.timers.ends[stage].as_nanos() as i64;
         self.late[stage] += (off - self.late[stage]) / 32;
-        let Some(cohort) = self.cohort(number) else { return true };
         if stage == 0 {
-            cohort.repeated = cohort.repeated.saturating_add(weight);
-            if cohort.stages[0] < weight {
-                cohort.doubtful = cohort.doubtful.saturating_sub(weight);
+            if let Some(cohort) = self.cohort(number) {
+                cohort.repeated = cohort.repeated.saturating_add(weight);
             }
+            self.doubt_less(number, stage, weight);
         }
         // More than were reckoned with: they were taken away too soon, or never counted.
         self.take(stage, number, u64::from(weight));
         self.put(stage + 1, number, weight);
-        true
+        None
+    }
+
+    /// What was taken for a cookie was none.
+    fn doubt_less(&mut self, number: i64, stage: usize, weight: u32) {
+        if let Some(cohort) = self.cohort(number).filter(|cohort| cohort.stages[stage] < weight) {
+            cohort.doubtful = cohort.doubtful.saturating_sub(weight);
+        }
+    }
+
+    /// The timer that runs at this age.
+    fn stage_at(&self, age: Duration) -> usize {
+        let ends = &self.timers.ends[..self.timers.stages];
+        ends.iter().filter(|end| **end <= age).count().min(ends.len() - 1)
     }
 
     /// The timer that goes off at this age, if one does.
@@ -298,9 +321,9 @@ impl Queue {
     }
 
     /// An entry left the queue for another reason than its timer.
-    pub(super) fn left(&mut self, at: Timestamp, age: Duration, weight: u32) {
-        let number = self.number(at.minus(age));
-        let reached = self.timers.ends.iter().filter(|end| **end <= age).count().min(self.timers.stages - 1);
+    pub(super) fn left(&mut self, at: Timestamp, birth: Timestamp, weight: u32) {
+        let number = self.number(birth);
+        let reached = self.stage_at(at.since(birth));
         let Some(cohort) = self.cohort(number) else { return };
         let stage = (0..=reached).rev().find(|stage| cohort.stages[*stage] > 0);
         match stage {

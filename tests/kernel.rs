@@ -34,7 +34,8 @@ fn helper() {
 fn the_kernel_agrees() {
     let directory = std::path::PathBuf::from(std::env::var("HALFOPEN_RECORD").unwrap());
     std::thread::scope(|scope| {
-        for group in case::groups() {
+        let only = std::env::var("ONLY").unwrap_or_default();
+        for group in case::groups().into_iter().filter(|group| group.name.contains(&only)) {
             let directory = &directory;
             scope.spawn(move || {
                 for truth in live::run_group(&group).unwrap() {
@@ -63,10 +64,10 @@ fn the_records_agree() {
         let backlog = truth.about["backlog"].as_u64().unwrap();
         let a = compare::Agreement::of(&points, backlog);
         let mark = if a.within >= 0.95 { ' ' } else { '!' };
-        println!("{mark} {:40} {:5.1}% mean {:6.1} bias {:6.1} largest {:4}", name.trim_end_matches(".truth.zst"), a.within * 100.0, a.mean, a.bias, a.largest);
+        println!("{mark} {:40} refused {:?} {:5.1}% mean {:6.1} bias {:6.1} largest {:4}", name.trim_end_matches(".truth.zst"), compare::first_refusal(&truth), a.within * 100.0, a.mean, a.bias, a.largest);
         if !only.is_empty() {
             for p in points {
-                println!("   {:6.2} kernel {:5} model {:5} {:+} {} ttf {:?}", p.second, p.kernel, p.model, p.model as i64 - i64::from(p.kernel), p.mode, p.time_to_full);
+                println!("   {:6.2} kernel {:5} model {:5} {:+} {} ttf {:?}", p.second, p.kernel, p.model, p.off(), p.mode, p.time_to_full);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One port of a server and what is done to it.
 
 /// A listener, its queue and its flood.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Case {
     /// Unique within its group; the number of its port is not part of it.
     pub name: String,
@@ -12,6 +12,14 @@ pub struct Case {
     pub rate: f64,
     /// When the flood ends, seconds after it began.
     pub seconds: f64,
+    /// Share of the forged SYNs that come again, 0.6 to 2.6 s later.
+    pub duplicates: f64,
+    /// Share of the forged sources that reset 0.3 s after their SYN.
+    pub resets: f64,
+    /// Real connections a second, each of which sends a byte and closes.
+    pub clients: f64,
+    /// The server takes connections; else they stay in its accept queue.
+    pub accepts: bool,
 }
 
 /// Cases that share a pair of namespaces, and with it the kernel's settings.
@@ -42,6 +50,29 @@ const SHARES: [(&str, f64, f64); 8] = [
 
 const BACKLOGS: [u32; 4] = [16, 128, 511, 1024];
 
+/// What is not a mere flood, on queues of 128 and 511.
+fn mixed() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for backlog in [128, 511] {
+        let size = f64::from(backlog);
+        let flood = Case { backlog, rate: size / 20.0, seconds: 95.0, ..Case::default() };
+        let hard = Case { rate: size / 5.0, seconds: 70.0, ..flood.clone() };
+        for (name, case) in [
+            ("clients", Case { clients: 20.0, accepts: true, ..flood.clone() }),
+            ("clients-flooded", Case { clients: 20.0, accepts: true, ..hard.clone() }),
+            ("duplicates", Case { duplicates: 0.3, ..flood.clone() }),
+            ("duplicates-flooded", Case { duplicates: 0.3, ..hard.clone() }),
+            ("resets", Case { resets: 0.5, ..flood.clone() }),
+            ("resets-flooded", Case { resets: 0.5, ..hard.clone() }),
+            ("not-accepting", Case { rate: 1.0, seconds: 60.0, clients: size / 10.0, ..flood.clone() }),
+        ] {
+            let port = 1000 + cases.len() as u16;
+            cases.push(Case { name: format!("{backlog}-{name}"), port, ..case });
+        }
+    }
+    cases
+}
+
 /// Everything the kernel is held against.
 pub fn groups() -> Vec<Group> {
     let all = |backlogs: &[u32], shares: &[(&str, f64, f64)]| {
@@ -50,7 +81,8 @@ pub fn groups() -> Vec<Group> {
             for &(share, rate, seconds) in shares {
                 let port = 1000 + cases.len() as u16;
                 let name = format!("{backlog}-{share}");
-                cases.push(Case { name, port, backlog, rate: rate * f64::from(backlog), seconds });
+                let rate = rate * f64::from(backlog);
+                cases.push(Case { name, port, backlog, rate, seconds, ..Case::default() });
             }
         }
         cases
@@ -58,6 +90,7 @@ pub fn groups() -> Vec<Group> {
     vec![
         Group { name: "cookies", cookies: 1, max_syn_backlog: 4096, cases: all(&BACKLOGS, &SHARES) },
         Group { name: "no-cookies", cookies: 0, max_syn_backlog: 4096, cases: all(&BACKLOGS, &SHARES) },
+        Group { name: "mixed", cookies: 1, max_syn_backlog: 4096, cases: mixed() },
         Group {
             name: "three-quarters",
             cookies: 0,

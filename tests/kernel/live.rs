@@ -1,6 +1,6 @@
 //! Runs a group of cases between two namespaces and returns what the kernel did.
 
-use super::case::{Group, WATCHED};
+use super::case::{Case, Group, WATCHED};
 use super::parties::{LISTENING, SAMPLE, SENT};
 use super::support::helper;
 use super::support::namespaces::{Namespaces, SERVER_LINK};
@@ -38,15 +38,26 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     let mut tcpdump = Process::start(tcpdump.arg(&file).arg("tcp"));
     tcpdump.wait_for_line("listening on", PATIENCE);
 
-    let ports = group.cases.iter().map(|case| format!("{}:{}", case.port, case.backlog));
+    let ports = group.cases.iter().map(|case| format!("{}:{}:{}", case.port, case.backlog, case.accepts));
     let ports: Vec<String> = ports.collect();
     let mut server = Process::start(&mut helper::command(servers, &format!("serve {WATCHED} {}", ports.join(" "))));
     server.wait_for_line(LISTENING, PATIENCE);
-    let floods = group.cases.iter().map(|case| format!("{}:{}:{}", case.port, case.rate, case.seconds));
-    let floods: Vec<String> = floods.collect();
-    let mut flood =
-        Process::start(&mut helper::command(&namespaces.originators, &format!("flood {}", floods.join(" "))));
+    let floods = group.cases.iter().map(|case| {
+        let Case { port, rate, seconds, duplicates, resets, .. } = case;
+        format!("{port}:{rate}:{seconds}:{duplicates}:{resets}")
+    });
+    let floods = format!("flood {}", floods.collect::<Vec<_>>().join(" "));
+    let mut flood = Process::start(&mut helper::command(&namespaces.originators, &floods));
+    let clients = group.cases.iter().filter(|case| case.clients > 0.0);
+    let clients = clients.map(|case| format!(" {}:{}:{}", case.port, case.clients, case.seconds));
+    let clients: String = clients.collect();
+    let clients = (!clients.is_empty()).then(|| {
+        Process::start(&mut helper::command(&namespaces.originators, &format!("clients{clients}")))
+    });
     flood.wait_for_line(SENT, Duration::from_secs(WATCHED) + PATIENCE);
+    if let Some(mut clients) = clients {
+        clients.wait_for_line(SENT, PATIENCE);
+    }
     assert!(server.wait(Duration::from_secs(WATCHED) + PATIENCE).success(), "{}", server.describe());
     tcpdump.signal(Signal::Interrupt);
     assert!(tcpdump.wait(PATIENCE).success());

@@ -5,10 +5,15 @@ use super::support::namespaces;
 use halfopen::synth::address::Targets;
 use halfopen::synth::kinds::{Answers, Flood};
 use halfopen::synth::scenario::Traffic;
+use halfopen::decode::segment::{Endpoint, TcpFlags};
 use halfopen::synth::Scenario;
+use halfopen::synth::frame::{Packet, Wire};
+use halfopen::synth::random::SplitMix64;
 use socket2::{Domain, Socket, Type};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,20 +31,25 @@ pub fn main() {
     match words[..] {
         ["serve", seconds, ref ports @ ..] => serve(seconds.parse().unwrap(), ports),
         ["flood", ref floods @ ..] => flood(floods),
+        ["clients", ref ports @ ..] => clients(ports),
         _ => helper::main(),
     }
 }
 
-/// Listens on every `port:backlog` and takes no connection, and says once a second what the kernel holds for each port.
+/// Listens on every `port:backlog:accepts`, and says once a second what the kernel holds for each port.
 fn serve(seconds: u64, ports: &[&str]) {
     let mut listeners = Vec::new();
     for spec in ports {
-        let (port, backlog) = spec.split_once(':').unwrap();
+        let [port, backlog, accepts] = spec.split(':').collect::<Vec<_>>()[..] else { panic!("{spec}") };
         let address: SocketAddr = format!("{}:{port}", namespaces::SERVER).parse().unwrap();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&address.into()).unwrap();
         socket.listen(backlog.parse().unwrap()).unwrap();
+        if accepts == "true" {
+            let listener = std::net::TcpListener::from(socket.try_clone().unwrap());
+            std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.map(read_to_end))));
+        }
         listeners.push(socket);
     }
     println!("{LISTENING}");
@@ -49,6 +59,37 @@ fn serve(seconds: u64, ports: &[&str]) {
         std::thread::sleep(due.saturating_sub(now()));
         println!("{SAMPLE}{}", sample());
     }
+}
+
+fn read_to_end(mut stream: TcpStream) {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
+/// Makes real connections to every `port:rate:seconds` at once, each of which sends a byte and closes.
+fn clients(ports: &[&str]) {
+    std::thread::scope(|scope| {
+        for spec in ports {
+            let [port, rate, seconds] = spec.split(':').collect::<Vec<_>>()[..] else { panic!("{spec}") };
+            let address: SocketAddr = format!("{}:{port}", namespaces::SERVER).parse().unwrap();
+            let (rate, seconds): (f64, f64) = (rate.parse().unwrap(), seconds.parse().unwrap());
+            scope.spawn(move || {
+                let began = now();
+                for number in 0..(rate * seconds) as u32 {
+                    let due = began + Duration::from_secs_f64(f64::from(number) / rate);
+                    std::thread::sleep(due.saturating_sub(now()));
+                    // The kernel goes on by itself: a client that waits must not hold up the next.
+                    std::thread::spawn(move || {
+                        if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
+                            let _ = stream.write_all(b"x");
+                            read_to_end(stream);
+                        }
+                    });
+                }
+            });
+        }
+    });
+    println!("{SENT}everything");
 }
 
 /// The kernel's own figures at this moment: entries in SYN_RECV by port, and its counters.
@@ -83,14 +124,17 @@ fn counters() -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Sends forged SYNs to every `port:rate:seconds` at once, each at its own rate.
+/// Sends forged SYNs to every `port:rate:seconds:duplicates:resets` at once, each at its own rate.
 fn flood(floods: &[&str]) {
     let mut scenario = Scenario::new(4, Duration::from_secs(600));
+    let mut shares = BTreeMap::new();
     for spec in floods {
-        let mut words = spec.split(':');
-        let mut word = || words.next().unwrap();
-        let (port, rate, seconds) = (word(), word(), word());
+        let [port, rate, seconds, duplicates, resets] = spec.split(':').collect::<Vec<_>>()[..] else {
+            panic!("{spec}")
+        };
         let servers = Targets::try_from(format!("{}:{port}", namespaces::SERVER)).unwrap();
+        let share = |text: &str| text.parse::<f64>().unwrap();
+        shares.insert(port.parse::<u16>().unwrap(), (share(duplicates), share(resets)));
         scenario = scenario.with(Traffic::Flood(Flood {
             servers,
             rate: rate.parse().unwrap(),
@@ -107,17 +151,48 @@ fn flood(floods: &[&str]) {
     // What comes back is not read here.
     link.direction(pcap::Direction::Out).unwrap();
     let began = now();
-    let mut frame = Vec::new();
-    while let Some(stamp) = stream.next_frame(&mut frame) {
-        let due = began + stamp.since(scenario.start());
-        let early = due.saturating_sub(now());
+    let mut random = SplitMix64::split(4, 4);
+    let mut later: BinaryHeap<Reverse<(Duration, Vec<u8>)>> = BinaryHeap::new();
+    let mut send = |due: Duration, frame: &[u8]| {
+        let early = (began + due).saturating_sub(now());
         // The kernel wakes a sleeper this late anyway.
         if early > Duration::from_micros(200) {
             std::thread::sleep(early);
         }
-        link.sendpacket(frame.as_slice()).unwrap();
+        link.sendpacket(frame).unwrap();
+    };
+    let mut frame = Vec::new();
+    while let Some(stamp) = stream.next_frame(&mut frame) {
+        let due = stamp.since(scenario.start());
+        while let Some(Reverse((at, _))) = later.peek()
+            && *at <= due
+            && let Some(Reverse((at, frame))) = later.pop()
+        {
+            send(at, &frame);
+        }
+        send(due, &frame);
+        let (duplicates, resets) = shares[&u16::from_be_bytes([frame[36], frame[37]])];
+        if random.chance(duplicates) {
+            let after = Duration::from_millis(600 + random.below(2000));
+            later.push(Reverse((due + after, frame.clone())));
+        } else if random.chance(resets) {
+            later.push(Reverse((due + Duration::from_millis(300), reset(&frame))));
+        }
     }
     println!("{SENT}{}", stream.tally().attempts);
+}
+
+/// The reset that the owner of a forged address would send to the SYN-ACK: at the SYN's sequence number and one.
+fn reset(syn: &[u8]) -> Vec<u8> {
+    let four = |at: usize| -> [u8; 4] { syn[at..at + 4].try_into().unwrap() };
+    let two = |at: usize| u16::from_be_bytes([syn[at], syn[at + 1]]);
+    let end = |address: usize, port: usize| Endpoint::new(IpAddr::from(four(address)), two(port));
+    let isn = u32::from_be_bytes(four(38));
+    let packet = Packet::bare_syn(end(26, 34), end(30, 36), isn.wrapping_add(1));
+    let wire = Wire { to: syn[..6].try_into().unwrap(), from: syn[6..12].try_into().unwrap(), ..Wire::default() };
+    let mut frame = Vec::new();
+    wire.write(&Packet { flags: TcpFlags::RST, ..packet }, &mut frame);
+    frame
 }
 
 /// The time of day, which stamps on packets and samples share.

@@ -175,6 +175,7 @@ impl Packet {
 pub struct Recorder {
     pub packets: Vec<Packet>,
     open: HashMap<Endpoint, Connection>,
+    opened: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -191,11 +192,11 @@ impl Recorder {
     pub fn take(&mut self, segment: &Segment, to_server: bool) {
         let originator = if to_server { segment.src } else { segment.dst };
         let known = self.open.get(&originator).copied();
-        let opened = self.open.len() as u32;
         let (what, connection) = match (segment.kind, to_server, known) {
             (SegmentKind::Syn, true, Some(known)) if known.isn == segment.seq => (b'D', known),
-            (SegmentKind::Syn, true, None) => {
-                (b'S', Connection { number: opened, isn: segment.seq, answer: None, noted: 0 })
+            (SegmentKind::Syn, true, _) => {
+                self.opened += 1;
+                (b'S', Connection { number: self.opened - 1, isn: segment.seq, answer: None, noted: 0 })
             }
             (SegmentKind::SynAck, false, Some(known)) => {
                 let same = known.answer.is_none_or(|answer| answer == segment.seq);

@@ -26,6 +26,9 @@ const HORIZON: Duration = Duration::from_secs(120);
 /// SYN-ACKs that must stay without repetition, and none have one, before the server is taken to send nothing but cookies.
 const NEVER_REPEATED: u64 = 8;
 
+/// No queue in use is full with fewer entries: half of the smallest backlog that servers are given.
+const SMALLEST_FULL: u64 = 8;
+
 /// How many entries a queue holds at the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -76,15 +79,16 @@ impl BacklogModel {
 
     /// Entries in the queue now.
     pub fn occupancy(&self) -> u64 {
-        let len = self.queue.len();
-        match self.backlog {
-            Some(backlog) => len.min(self.profile.capacity(backlog)),
-            // Not knowing how many it holds, only those SYN-ACKs count that will come again, by the share that did.
-            None => {
-                let young = self.queue.young();
-                len - young + (young as f64 * self.recent.repeated_share()).round() as u64
-            }
+        match self.limit() {
+            Some(limit) => self.queue.len().min(limit.entries),
+            None => self.confirmed(),
         }
+    }
+
+    /// Entries that showed themselves, and of the young the share that will, going by those before them.
+    fn confirmed(&self) -> u64 {
+        let young = self.queue.young();
+        self.queue.len() - young + (young as f64 * self.recent.repeated_share()).round() as u64
     }
 
     /// Entries it holds at the most; none where that is neither configured nor learned.
@@ -106,7 +110,12 @@ impl BacklogModel {
 
     /// How the server treats SYNs, why, and how sure that is.
     pub fn mode(&self) -> Verdict {
-        self.recent.verdict()
+        // A full accept queue drops SYNs too, and the SYN queue then has room (net/ipv4/tcp_input.c, `tcp_conn_request`).
+        let room = match (self.backlog, self.limit()) {
+            (Some(_), Some(limit)) => self.occupancy() * 4 < limit.entries,
+            _ => self.occupancy() < SMALLEST_FULL,
+        };
+        self.recent.verdict(room)
     }
 
     /// Takes one event of this server.
@@ -190,17 +199,21 @@ impl BacklogModel {
         if self.never_repeated >= NEVER_REPEATED && self.queue.len() == self.queue.young() {
             self.queue.always_cookies = true;
         }
-        if shown.unrepeated + shown.unanswered > 0 && !self.queue.always_cookies && self.queue.len() > 0 {
-            self.learn();
-        }
+        self.learn(shown);
     }
 
-    /// The server refused SYNs their place a moment ago: it was full.
-    fn learn(&mut self) {
-        let held = self.occupancy() as f64;
-        let learned = self.learned.unwrap_or(held);
-        // Up at once, down slowly: the count of a moment ago is below the limit rather than above.
-        self.learned = Some(if held > learned { held } else { learned + (held - learned) * 0.02 });
+    /// Learns the limit from what was held when the server refused SYNs their place.
+    fn learn(&mut self, shown: Shown) {
+        let held = self.queue.held_lately() as f64;
+        let refused = shown.unrepeated + shown.cookies + shown.unanswered > 0 && self.recent.refuses();
+        self.learned = match self.learned {
+            // Proved to be held.
+            Some(learned) if held > learned => Some(held),
+            // Down slowly: a queue that just lost some is below its limit.
+            Some(learned) if refused => Some(learned + (held - learned) * 0.01),
+            None if refused && held >= SMALLEST_FULL as f64 => Some(held),
+            learned => learned,
+        };
     }
 
     /// The backlog that the host's pruning goes by.

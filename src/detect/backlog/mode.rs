@@ -12,6 +12,12 @@ const HALF_LIFE: Duration = Duration::from_secs(2);
 const ENOUGH: f64 = 3.0;
 /// Share of them that must.
 const SHARE: f64 = 0.05;
+/// What was not seen for so long is over.
+const FRESH: Duration = Duration::from_millis(2500);
+/// The same of SYN-ACKs after their ACK: two of them are 2 s and 4 s apart.
+const FRESH_OVERFLOW: Duration = Duration::from_millis(4500);
+/// A server that completed handshakes within so long lives, though it answers nothing now.
+const ALIVE: Duration = Duration::from_secs(60);
 /// A SYN-ACK that comes again sooner than this was copied by a tap or asked for by a SYN.
 const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
 
@@ -34,6 +40,28 @@ pub struct Verdict {
     pub completed: f64,
 }
 
+/// Seconds since something was last seen.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    unrepeated: f64,
+    unanswered: f64,
+    after_ack: f64,
+    sign_of_life: f64,
+}
+
+impl Since {
+    const NEVER: Self =
+        Self { unrepeated: f64::MAX, unanswered: f64::MAX, after_ack: f64::MAX, sign_of_life: f64::MAX };
+
+    fn pass(&mut self, seconds: f64) {
+        for since in
+            [&mut self.unrepeated, &mut self.unanswered, &mut self.after_ack, &mut self.sign_of_life]
+        {
+            *since += seconds;
+        }
+    }
+}
+
 /// Fading sums.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recent {
@@ -49,6 +77,8 @@ pub(super) struct Recent {
     left: f64,
     completed: f64,
     after_ack: f64,
+    /// Time since the last of each, seconds.
+    since: Since,
     /// Share of entries among the SYN-ACKs whose first timer is over.
     share: f64,
 }
@@ -68,6 +98,7 @@ impl Recent {
             left: 0.0,
             completed: 0.0,
             after_ack: 0.0,
+            since: Since::NEVER,
             share: 1.0,
         }
     }
@@ -88,6 +119,7 @@ impl Recent {
             *sum *= fading;
         }
         self.seconds += self.width * f64::from(cohorts.min(100));
+        self.since.pass(self.width * f64::from(cohorts));
     }
 
     /// What cohorts showed.
@@ -95,6 +127,12 @@ impl Recent {
         self.repeated += shown.repeated as f64;
         self.unrepeated += (shown.unrepeated + shown.cookies) as f64;
         self.unanswered += shown.unanswered as f64;
+        if shown.unrepeated + shown.cookies > 0 {
+            self.since.unrepeated = 0.0;
+        }
+        if shown.unanswered > 0 {
+            self.since.unanswered = 0.0;
+        }
         let known = (shown.repeated + shown.unrepeated) as f64;
         if known > 0.0 {
             // A cohort of ten or more is believed, one of few shifts the share a little.
@@ -106,6 +144,7 @@ impl Recent {
     /// A SYN-ACK went out.
     pub(super) fn answered(&mut self, weight: u32) {
         self.answered += f64::from(weight);
+        self.since.sign_of_life = 0.0;
     }
 
     /// An entry left before its time.
@@ -120,6 +159,7 @@ impl Recent {
     pub(super) fn overflowed(&mut self, weight: u32, age: Duration) {
         if age >= SHORTEST_REPETITION {
             self.after_ack += f64::from(weight);
+            self.since.after_ack = 0.0;
         }
     }
 
@@ -135,24 +175,33 @@ impl Recent {
 
     /// Whether SYNs go without an answer.
     pub(super) fn drops(&self) -> bool {
-        self.unanswered >= ENOUGH && self.unanswered >= SHARE * (self.unanswered + self.answered)
+        said(self.unanswered, self.unanswered + self.answered, self.since.unanswered, FRESH)
+            && self.since.sign_of_life <= ALIVE.as_secs_f64()
+    }
+
+    /// Whether it sends cookies or drops.
+    pub(super) fn refuses(&self) -> bool {
+        self.drops()
+            || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
     }
 
     /// Whether SYN-ACKs come again after their ACK.
     pub(super) fn overflows(&self) -> bool {
-        self.after_ack >= ENOUGH && self.after_ack >= SHARE * self.completed
+        said(self.after_ack, self.completed, self.since.after_ack, FRESH_OVERFLOW)
     }
 
-    /// How the server treats SYNs.
-    pub(super) fn verdict(&self) -> Verdict {
+    /// How the server treats SYNs. `room`: its queue has plenty, so that a SYN dropped was dropped for another reason.
+    pub(super) fn verdict(&self, room: bool) -> Verdict {
         let Self { repeated, unrepeated, unanswered, answered, completed, after_ack, .. } = *self;
-        let said = |what: f64, of: f64| what >= ENOUGH && what >= SHARE * of;
         let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
-        } else if said(unrepeated, unrepeated + repeated) {
+        } else if said(unrepeated, unrepeated + repeated, self.since.unrepeated, FRESH) {
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
-        } else if self.drops() && repeated + answered > 0.0 {
-            (ServerMode::Drop, unanswered / (unanswered + answered), unanswered)
+        } else if self.drops() {
+            let mode = if room { ServerMode::AcceptOverflow } else { ServerMode::Drop };
+            // Room in the queue is a weaker sign than an ACK passed over.
+            let doubt = if room { 0.5 } else { 1.0 };
+            (mode, doubt * unanswered / (unanswered + answered), unanswered)
         } else if repeated + completed >= 1.0 {
             let against = unrepeated + unanswered + after_ack;
             (ServerMode::Queue, (repeated + completed) / (repeated + completed + against), repeated + completed)
@@ -163,4 +212,9 @@ impl Recent {
         let confidence = share.sqrt() * evidence / (evidence + ENOUGH);
         Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed }
     }
+}
+
+/// Whether enough of one kind was seen, lately.
+fn said(what: f64, of: f64, since: f64, fresh: Duration) -> bool {
+    what >= ENOUGH && what >= SHARE * of && since <= fresh.as_secs_f64()
 }

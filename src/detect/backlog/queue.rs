@@ -11,6 +11,9 @@ const FINEST: Duration = Duration::from_millis(100);
 /// Cohorts of one queue; longer lives make them wider.
 const COHORTS: usize = 700;
 
+/// Cohorts for which it is remembered what went: a first timer and the time until it must have shown.
+const GONE: usize = 12;
+
 /// Entries born at about the same time.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cohort {
@@ -53,6 +56,8 @@ pub(super) struct Queue {
     late: [i64; STAGES],
     len: u64,
     young: u64,
+    /// Entries that went lately, by cohort.
+    gone: [u32; GONE],
     /// SYN-ACKs come without an entry, whatever the queue holds (`tcp_syncookies = 2`).
     pub(super) always_cookies: bool,
 }
@@ -76,6 +81,7 @@ impl Queue {
             late: timers.lag.map(|lag| lag.as_nanos() as i64),
             len: 0,
             young: 0,
+            gone: [0; GONE],
             always_cookies: false,
         }
     }
@@ -144,7 +150,7 @@ impl Queue {
         let oldest = number - COHORTS as i64 + 1;
         let begun = if self.newest < oldest {
             self.cohorts.fill(Cohort::default());
-            (self.len, self.young) = (0, 0);
+            (self.len, self.young, self.gone) = (0, 0, [0; GONE]);
             self.newest = number;
             COHORTS as u32
         } else {
@@ -152,6 +158,7 @@ impl Queue {
             for _ in 0..begun {
                 self.newest += 1;
                 let newest = self.newest;
+                self.gone[newest.rem_euclid(GONE as i64) as usize] = 0;
                 let old = self.cohort(newest).map(std::mem::take).unwrap_or_default();
                 self.len -= old.stages.iter().map(|n| u64::from(*n)).sum::<u64>().min(self.len);
                 self.young -= u64::from(old.stages[0]).min(self.young);
@@ -173,6 +180,7 @@ impl Queue {
         let last = stage + 1 >= self.timers.stages || !self.profile.repeats();
         let gone = if last { here } else { self.doomed(stage, here, backlog) };
         self.take(stage, number, gone);
+        self.note_gone(gone);
     }
 
     /// How many of `here` entries go though they have timers left.
@@ -210,6 +218,20 @@ impl Queue {
             shown.unrepeated += left;
         }
         self.take(stage, number, left);
+        if stage > 0 {
+            self.note_gone(left);
+        }
+    }
+
+    fn note_gone(&mut self, gone: u64) {
+        if let Some(sum) = self.gone.get_mut(self.newest.rem_euclid(GONE as i64) as usize) {
+            *sum = sum.saturating_add(gone as u32);
+        }
+    }
+
+    /// Entries that were there one first timer ago, as they have proved since: those not young now, and those that went.
+    pub(super) fn held_lately(&self) -> u64 {
+        self.len - self.young + self.gone.iter().map(|gone| u64::from(*gone)).sum::<u64>()
     }
 
     fn take(&mut self, stage: usize, number: i64, gone: u64) {
@@ -313,10 +335,11 @@ impl Queue {
     /// The timer that goes off at this age, if one does.
     fn stage_that_ends(&self, age: Duration) -> Option<usize> {
         let ends = &self.timers.ends[..self.timers.stages];
-        // A retransmission is never early; what it is late by grows with its timer.
+        // Never early; late by what is usual, and twice what is tolerated.
         (0..ends.len() - 1).find(|stage| {
-            let (end, next) = (ends[*stage], ends[stage + 1]);
-            age + Duration::from_millis(10) >= end && age < end + (next - end) / 4
+            let late = Duration::from_nanos(self.late[*stage].max(0).unsigned_abs());
+            let last = ends[*stage] + late + 2 * self.timers.slack[*stage];
+            age + Duration::from_millis(10) >= ends[*stage] && age < last
         })
     }
 

@@ -2,7 +2,12 @@
 //!
 //! `cargo run --example kernel_truth` reads tests/kernel/records, writes docs/kernel-truth/*.svg and prints the table.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a tool that stops at the first mistake")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a tool that stops at the first mistake"
+)]
 #![allow(dead_code, unreachable_pub, reason = "the modules are the test's, which uses more of them")]
 
 #[path = "../tests/kernel/compare.rs"]
@@ -28,8 +33,10 @@ struct Case {
 
 fn main() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(home.join("tests/kernel/records")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(home.join("tests/kernel/records"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     let mut groups: BTreeMap<String, Vec<Case>> = BTreeMap::new();
     for file in files {
@@ -39,7 +46,9 @@ fn main() {
         let group = truth.about["group"].as_str().unwrap().to_owned();
         groups.entry(group).or_default().push(Case { truth, points, backlog });
     }
-    println!("| case | SYN/s | most held | within 5 % | mean off | worst | first refusal | foreseen at half |");
+    println!(
+        "| case | SYN/s | most held | within 5 % | mean off | worst | first refusal | foreseen at half |"
+    );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (group, cases) in &mut groups {
         cases.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
@@ -88,7 +97,8 @@ fn picture(cases: &[Case]) -> String {
     );
     for (index, case) in cases.iter().enumerate() {
         let (x, y) = ((index % COLUMNS) as f64 * width, (index / COLUMNS) as f64 * height + 20.0);
-        writeln!(svg, "<g transform=\"translate({:.0} {:.0})\">", x + MARGIN.0 - 4.0, y + MARGIN.1 - 4.0).unwrap();
+        writeln!(svg, "<g transform=\"translate({:.0} {:.0})\">", x + MARGIN.0 - 4.0, y + MARGIN.1 - 4.0)
+            .unwrap();
         panel(&mut svg, case);
         svg.push_str("</g>\n");
     }
@@ -106,7 +116,8 @@ fn panel(svg: &mut String, case: &Case) {
         let points = case.points.iter().map(|point| at(point.second, of(point)));
         points.map(|(x, y)| format!("{x:.0},{y:.1}")).collect::<Vec<_>>().join(" ")
     };
-    let (name, group) = (case.truth.about["name"].as_str().unwrap(), case.truth.about["group"].as_str().unwrap());
+    let (name, group) =
+        (case.truth.about["name"].as_str().unwrap(), case.truth.about["group"].as_str().unwrap());
     writeln!(
         svg,
         "<text y=\"-5\">{group} {name}: backlog {}, {:.1} SYN/s</text>\n\

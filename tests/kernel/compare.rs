@@ -22,6 +22,8 @@ pub struct Point {
     /// Its lowest and its highest in that time: the kernel walks its table while packets arrive.
     pub range: (u64, u64),
     pub mode: &'static str,
+    /// What the queue holds at the most: as configured, or as learned.
+    pub limit: Option<u64>,
     /// Seconds to full, as foreseen.
     pub time_to_full: Option<f64>,
 }
@@ -92,12 +94,13 @@ pub fn points(truth: &Truth, configured: bool) -> Vec<Point> {
             if until == sample.at {
                 let model = &replay.model;
                 let time_to_full = model.time_to_full().map(|time| time.as_secs_f64());
-                middle = Some((model.occupancy(), model.mode().mode.as_label(), time_to_full));
+                let limit = model.limit().map(|limit| limit.entries);
+                middle = Some((model.occupancy(), model.mode().mode.as_label(), limit, time_to_full));
             }
         }
-        let (model, mode, time_to_full) = middle.unwrap();
+        let (model, mode, limit, time_to_full) = middle.unwrap();
         let second = sample.at.since(first).as_secs_f64();
-        points.push(Point { second, kernel: sample.entries, model, range, mode, time_to_full });
+        points.push(Point { second, kernel: sample.entries, model, range, mode, limit, time_to_full });
     }
     points
 }
@@ -145,7 +148,8 @@ impl Agreement {
         let count = points.len() as f64;
         let sum = |of: fn(&Point) -> f64| points.iter().map(of).sum::<f64>() / count;
         Self {
-            within: points.iter().filter(|point| point.off().unsigned_abs() as f64 <= allowed).count() as f64 / count,
+            within: points.iter().filter(|point| point.off().unsigned_abs() as f64 <= allowed).count() as f64
+                / count,
             mean: sum(|point| point.off().unsigned_abs() as f64),
             largest: points.iter().map(|point| point.off().unsigned_abs()).max().unwrap_or(0),
             bias: sum(|point| point.off() as f64),

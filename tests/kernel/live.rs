@@ -30,17 +30,32 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     ] {
         run(Namespaces::command(servers, "sh").args(["-c", &format!("echo {value} > /proc/sys/{setting}")]));
     }
-    let directory = std::env::temp_dir().join(format!("halfopen-kernel-{}-{}", std::process::id(), group.name));
+    let directory =
+        std::env::temp_dir().join(format!("halfopen-kernel-{}-{}", std::process::id(), group.name));
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("all.pcap");
     let mut tcpdump = Namespaces::command(servers, "tcpdump");
-    tcpdump.args(["-n", "-U", "--immediate-mode", "-s", "96", "-B", "65536", "-Z", "root", "-i", SERVER_LINK, "-w"]);
+    tcpdump.args([
+        "-n",
+        "-U",
+        "--immediate-mode",
+        "-s",
+        "96",
+        "-B",
+        "65536",
+        "-Z",
+        "root",
+        "-i",
+        SERVER_LINK,
+        "-w",
+    ]);
     let mut tcpdump = Process::start(tcpdump.arg(&file).arg("tcp"));
     tcpdump.wait_for_line("listening on", PATIENCE);
 
     let ports = group.cases.iter().map(|case| format!("{}:{}:{}", case.port, case.backlog, case.accepts));
     let ports: Vec<String> = ports.collect();
-    let mut server = Process::start(&mut helper::command(servers, &format!("serve {WATCHED} {}", ports.join(" "))));
+    let mut server =
+        Process::start(&mut helper::command(servers, &format!("serve {WATCHED} {}", ports.join(" "))));
     server.wait_for_line(LISTENING, PATIENCE);
     let floods = group.cases.iter().map(|case| {
         let Case { port, rate, seconds, duplicates, resets, .. } = case;
@@ -51,9 +66,8 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     let clients = group.cases.iter().filter(|case| case.clients > 0.0);
     let clients = clients.map(|case| format!(" {}:{}:{}", case.port, case.clients, case.seconds));
     let clients: String = clients.collect();
-    let clients = (!clients.is_empty()).then(|| {
-        Process::start(&mut helper::command(&namespaces.originators, &format!("clients{clients}")))
-    });
+    let clients = (!clients.is_empty())
+        .then(|| Process::start(&mut helper::command(&namespaces.originators, &format!("clients{clients}"))));
     flood.wait_for_line(SENT, Duration::from_secs(WATCHED) + PATIENCE);
     if let Some(mut clients) = clients {
         clients.wait_for_line(SENT, PATIENCE);

@@ -2,13 +2,13 @@
 
 use super::support::helper::{self, TASK};
 use super::support::namespaces;
-use halfopen::synth::address::Targets;
-use halfopen::synth::kinds::{Answers, Flood};
-use halfopen::synth::scenario::Traffic;
 use halfopen::decode::segment::{Endpoint, TcpFlags};
 use halfopen::synth::Scenario;
+use halfopen::synth::address::Targets;
 use halfopen::synth::frame::{Packet, Wire};
+use halfopen::synth::kinds::{Answers, Flood};
 use halfopen::synth::random::SplitMix64;
+use halfopen::synth::scenario::Traffic;
 use socket2::{Domain, Socket, Type};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -80,7 +80,8 @@ fn clients(ports: &[&str]) {
                     std::thread::sleep(due.saturating_sub(now()));
                     // The kernel goes on by itself: a client that waits must not hold up the next.
                     std::thread::spawn(move || {
-                        if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
+                        if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10))
+                        {
                             let _ = stream.write_all(b"x");
                             read_to_end(stream);
                         }
@@ -189,7 +190,8 @@ fn reset(syn: &[u8]) -> Vec<u8> {
     let end = |address: usize, port: usize| Endpoint::new(IpAddr::from(four(address)), two(port));
     let isn = u32::from_be_bytes(four(38));
     let packet = Packet::bare_syn(end(26, 34), end(30, 36), isn.wrapping_add(1));
-    let wire = Wire { to: syn[..6].try_into().unwrap(), from: syn[6..12].try_into().unwrap(), ..Wire::default() };
+    let wire =
+        Wire { to: syn[..6].try_into().unwrap(), from: syn[6..12].try_into().unwrap(), ..Wire::default() };
     let mut frame = Vec::new();
     wire.write(&Packet { flags: TcpFlags::RST, ..packet }, &mut frame);
     frame

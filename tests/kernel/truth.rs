@@ -73,7 +73,11 @@ impl Truth {
                     if packet.what == b'S' {
                         opened = packet.connection;
                     }
-                    let after = if last == Timestamp::EPOCH { packet.at } else { Timestamp::EPOCH.plus(packet.at.since(last)) };
+                    let after = if last == Timestamp::EPOCH {
+                        packet.at
+                    } else {
+                        Timestamp::EPOCH.plus(packet.at.since(last))
+                    };
                     write!(text, "{} {}", after.as_nanos() / 1000, packet.what as char).unwrap();
                     match opened - packet.connection {
                         0 => text.push('\n'),

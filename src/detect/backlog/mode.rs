@@ -54,8 +54,7 @@ impl Since {
         Self { unrepeated: f64::MAX, unanswered: f64::MAX, after_ack: f64::MAX, sign_of_life: f64::MAX };
 
     fn pass(&mut self, seconds: f64) {
-        for since in
-            [&mut self.unrepeated, &mut self.unanswered, &mut self.after_ack, &mut self.sign_of_life]
+        for since in [&mut self.unrepeated, &mut self.unanswered, &mut self.after_ack, &mut self.sign_of_life]
         {
             *since += seconds;
         }
@@ -181,8 +180,7 @@ impl Recent {
 
     /// Whether it sends cookies or drops.
     pub(super) fn refuses(&self) -> bool {
-        self.drops()
-            || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
+        self.drops() || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
     }
 
     /// Whether SYN-ACKs come again after their ACK.
@@ -204,7 +202,11 @@ impl Recent {
             (mode, doubt * unanswered / (unanswered + answered), unanswered)
         } else if repeated + completed >= 1.0 {
             let against = unrepeated + unanswered + after_ack;
-            (ServerMode::Queue, (repeated + completed) / (repeated + completed + against), repeated + completed)
+            (
+                ServerMode::Queue,
+                (repeated + completed) / (repeated + completed + against),
+                repeated + completed,
+            )
         } else {
             (ServerMode::Unknown, 0.0, 0.0)
         };

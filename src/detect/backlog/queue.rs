@@ -11,8 +11,8 @@ const FINEST: Duration = Duration::from_millis(100);
 /// Cohorts of one queue; longer lives make them wider.
 const COHORTS: usize = 700;
 
-/// Cohorts for which it is remembered what went: a first timer and the time until it must have shown.
-const GONE: usize = 12;
+/// Cohorts for which it is remembered what went: just under a first timer, so that what took the place of those is still young.
+const GONE: usize = 9;
 
 /// Entries born at about the same time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,7 +66,12 @@ impl Queue {
     /// An empty queue.
     pub(super) fn new(profile: Profile) -> Self {
         let timers = profile.timers();
-        let life = timers.ends.iter().zip(timers.slack).zip(timers.lag).map(|((end, slack), lag)| *end + slack + lag);
+        let life = timers
+            .ends
+            .iter()
+            .zip(timers.slack)
+            .zip(timers.lag)
+            .map(|((end, slack), lag)| *end + slack + lag);
         let longest = life.max().unwrap_or_default();
         // A fifth is left over for timers later than expected.
         let width = FINEST.max(longest * 6 / 5 / COHORTS as u32);

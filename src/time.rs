@@ -105,7 +105,7 @@ impl NetworkTime {
             self.now = Some(stamp);
             return stamp;
         };
-        let shifted = Timestamp(stamp.0.saturating_add(self.offset));
+        let shifted = Timestamp(stamp.0.saturating_add(self.offset)).min(LATEST);
         if self.offset == 0 && shifted >= now {
             self.now = Some(shifted);
             return shifted;
@@ -177,6 +177,17 @@ mod tests {
         assert_eq!(time.advance(at(12)), at(1_000_002));
         assert_eq!(time.advance(at(1_000_001)), at(1_000_002));
         assert_eq!(time.advance(at(1_000_003)), at(1_000_003));
+    }
+
+    #[test]
+    fn a_re_anchored_clock_ends_where_the_range_leaves_room() {
+        let mut time = NetworkTime::new();
+        time.advance(Timestamp::FAR_FUTURE);
+        time.advance(at(0));
+        for seconds in [100_000_000, 100_000_001, 100_000_002] {
+            let now = time.advance(at(seconds));
+            assert!(now.plus(Duration::from_secs(3600)) < Timestamp::FAR_FUTURE);
+        }
     }
 
     #[test]

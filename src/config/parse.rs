@@ -105,7 +105,10 @@ fn half_open_table(mut section: Section<'_, '_, '_, '_>) -> TableConfig {
     section.set(&mut table.syn_received_timeout, "syn_received_timeout", "\"63s\"", |value| {
         duration(value, LIFE)
     });
-    section.set(&mut table.emergency_timeout, "emergency_timeout", "\"5s\"", |value| duration(value, LIFE));
+    section.set(&mut table.emergency_timeout, "emergency_timeout", "\"5s\"", |value| {
+        // Shorter than a grace age it takes hold when that has passed.
+        duration(value, Duration::from_secs(1)..=Duration::from_secs(3600))
+    });
     section.set(&mut table.remembered, "remembered", "262144", |value| {
         integer(value, 0..=1 << 28).map(|n| n as usize)
     });

@@ -135,6 +135,10 @@ impl EventSink for Observations {
                 overdue,
                 ..
             } if !overdue => Some(Failure::Dropped),
+            // Before an answer anybody can reset a SYN he forged himself, and the server may not take it.
+            EventKind::Closed {
+                outcome: Outcome::Reset, state: HandshakeState::SynSent, overdue, ..
+            } if !overdue => Some(Failure::Unanswered),
             EventKind::UnsolicitedSynAck | EventKind::UnsolicitedRst => {
                 let reset = matches!(event.kind, EventKind::UnsolicitedRst);
                 self.answers.1 += u64::from(!reset);
@@ -201,6 +205,8 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         EventKind::SynRetransmitted { state, count } => {
             match count {
                 1 => tally.count(Count::Returned, weight),
+                // After its expiry a stack sends one more; whoever goes on holds the server's queue without opening anything new.
+                u8::MAX => tally.count(Count::Copies, 1),
                 n if n > COPIES_OF_A_STACK && state.is_some() => tally.count(Count::Copies, 1),
                 _ => {}
             }
@@ -287,7 +293,7 @@ fn close(
                 tally.count(Count::Late, weight);
             }
         }
-        Outcome::Reset if !overdue && state == HandshakeState::SynReceived && !allowed => {
+        Outcome::Reset if !overdue && !allowed => {
             tally.count(Count::Abandoned, weight);
         }
         Outcome::Superseded if !overdue => tally.count(Count::Superseded, weight),

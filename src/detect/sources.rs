@@ -41,12 +41,25 @@ impl<const M: usize> Distinct<M> {
 
     /// How many different hashes went in, estimated.
     pub(super) fn estimate(&self) -> f64 {
+        Self::estimate_of(self.registers.iter().copied())
+    }
+
+    /// The estimate of the union with another, without making it.
+    pub(super) fn estimate_with(&self, other: &Self) -> f64 {
+        Self::estimate_of(self.registers.iter().zip(&other.registers).map(|(&a, &b)| a.max(b)))
+    }
+
+    fn estimate_of(registers: impl Iterator<Item = u8>) -> f64 {
         let m = M as f64;
-        let empty = self.registers.iter().filter(|r| **r == 0).count();
-        let sum: f64 = self.registers.iter().map(|r| 2f64.powi(-i32::from(*r))).sum();
+        let (mut empty, mut sum) = (0u32, 0.0);
+        for rank in registers {
+            empty += u32::from(rank == 0);
+            // 2 to the power of minus the rank: a double with that exponent. Ranks end at 64.
+            sum += f64::from_bits((1023 - u64::from(rank)) << 52);
+        }
         let alpha = if M == 64 { 0.709 } else { 0.7213 / (1.0 + 1.079 / m) };
         let raw = alpha * m * m / sum;
-        if raw <= 2.5 * m && empty > 0 { m * (m / empty as f64).ln() } else { raw }
+        if raw <= 2.5 * m && empty > 0 { m * (m / f64::from(empty)).ln() } else { raw }
     }
 }
 

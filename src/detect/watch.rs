@@ -360,9 +360,7 @@ impl Watch {
         let [now, before] = &self.sources;
         match (now, before) {
             (SourceSet::Many(a), SourceSet::Many(b)) => {
-                let mut all = a.as_ref().clone();
-                all.union(b);
-                (all.each.estimate(), all.sites.estimate())
+                (a.each.estimate_with(&b.each), a.sites.estimate_with(&b.sites))
             }
             (a, b) if a.only().is_some() && b.only().is_some() => {
                 (if a.only() == b.only() { 1.0 } else { 2.0 }, 1.0)

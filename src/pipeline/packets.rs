@@ -22,8 +22,9 @@ const PUBLISH_AFTER: u32 = 65_536;
 /// Deadlines handled before one live packet, at most: under 5 ms even where every one misses the cache.
 const LIVE_BUDGET: usize = 8192;
 
-/// A silence longer than this is skipped rather than judged bin by bin: nothing can happen in it once all timeouts have passed.
-const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// A silence longer than this is skipped rather than judged bin by bin: every default timeout and grace age has passed, incidents
+/// have ended, and nothing more can happen in it. What expires later does so at the end of the silence.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
 /// What frames became, as a thread counts it.
 #[derive(Debug, Clone, Default)]

@@ -5,6 +5,7 @@
 use super::packets::FrameTally;
 use super::shared::{Sensor, lock};
 use crate::capture::InterfaceCounters;
+use crate::config::ServerConfig;
 use crate::decode::DecodeError;
 use crate::decode::segment::Endpoint;
 use crate::report::snapshot::{
@@ -14,6 +15,7 @@ use crate::report::snapshot::{
 use crate::track::counts::LedgerCounts;
 use crate::track::flow::Flow;
 use crate::track::handshake::Attempt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +62,8 @@ impl SnapshotSource for Sensor {
 
     fn embryonic(&self, server: Option<&str>, limit: usize) -> Vec<EmbryonicView> {
         let config = self.config();
-        let wanted = |flow: &Flow| server.is_none_or(|name| names(name, flow.resp, &config.servers));
+        let wanted = Wanted::parse(server, &config.servers);
+        let wanted = |flow: &Flow| wanted.covers(flow.resp);
         let now = lock(&self.threads).iter().filter_map(|thread| lock(&thread.published).network_time).max();
         let Some(now) = now else { return Vec::new() };
         let aged = |(flow, attempt): (Flow, Attempt)| (now.since(attempt.opened_at), flow, attempt);
@@ -112,16 +115,20 @@ fn interface(counters: &Arc<InterfaceCounters>) -> InterfaceView {
     }
 }
 
-/// The ledger with its law kept: between two threads' ticks one may have closed what the other has not yet published as opened.
+/// The ledger with its law kept. Between two threads' ticks one may have closed or answered what the other has not yet published
+/// as opened; both sums only grow, so what is reported as opened never goes back.
 fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
-    let [syn_sent, syn_received] = ledger.open.map(|open| open.max(0) as u64);
+    let ended: u64 = ledger.closed.iter().sum();
+    let attempts = ledger.attempts.max(ended);
+    let open = attempts - ended;
+    let syn_received = (ledger.open[1].max(0) as u64).min(open);
     HandshakeCounts {
-        attempts: ledger.closed.iter().sum::<u64>() + syn_sent + syn_received,
+        attempts,
         syn_retransmissions: ledger.syn_retransmissions,
         syn_ack_retransmissions: ledger.syn_ack_retransmissions,
         closed: ledger.closed,
         untracked: ledger.untracked,
-        open_syn_sent: syn_sent,
+        open_syn_sent: open - syn_received,
         open_syn_received: syn_received,
         mismatched: ledger.mismatched,
         simultaneous_opens: ledger.simultaneous_opens,
@@ -130,13 +137,36 @@ fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
     }
 }
 
-/// Whether `name` means this server: its `address:port`, its address, or a name the configuration gives it.
-fn names(name: &str, server: Endpoint, configured: &[crate::config::ServerConfig]) -> bool {
-    name == server.to_string()
-        || name == server.addr.to_string()
-        || configured
-            .iter()
-            .any(|entry| entry.name.as_deref() == Some(name) && entry.covers(server.addr, server.port))
+/// Whom a listing is asked for: read once, so that a million entries are compared as numbers.
+enum Wanted {
+    All,
+    Server(Endpoint),
+    Host(IpAddr),
+    Configured(Vec<ServerConfig>),
+}
+
+impl Wanted {
+    fn parse(name: Option<&str>, configured: &[ServerConfig]) -> Self {
+        let Some(name) = name else { return Self::All };
+        if let Ok(socket) = name.parse::<SocketAddr>() {
+            return Self::Server(Endpoint::new(socket.ip(), socket.port()));
+        }
+        if let Ok(addr) = name.parse() {
+            return Self::Host(addr);
+        }
+        Self::Configured(
+            configured.iter().filter(|entry| entry.name.as_deref() == Some(name)).cloned().collect(),
+        )
+    }
+
+    fn covers(&self, server: Endpoint) -> bool {
+        match self {
+            Self::All => true,
+            Self::Server(wanted) => *wanted == server,
+            Self::Host(addr) => *addr == server.addr,
+            Self::Configured(entries) => entries.iter().any(|entry| entry.covers(server.addr, server.port)),
+        }
+    }
 }
 
 fn embryonic(age: Duration, flow: &Flow, attempt: &Attempt) -> EmbryonicView {

@@ -103,7 +103,7 @@ pub enum EventKind {
     SynRetransmitted {
         /// The state of the open attempt; none where it is no longer open.
         state: Option<HandshakeState>,
-        /// Copies seen so far, saturating at 15; 0 where the attempt is no longer open.
+        /// Copies seen so far, saturating at 15; where the attempt is no longer open, 0 if it completed and 255 if it expired.
         count: u8,
     },
     /// The first SYN-ACK of an open attempt.

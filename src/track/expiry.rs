@@ -6,7 +6,7 @@ use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome
 use super::flow::{TupleV4, TupleV6};
 use super::handshake::Attempt;
 use super::lane::{Due, Record, Waits};
-use super::remembered::Ended;
+use super::remembered::{End, Ended};
 use super::table::{Fate, Place};
 use super::tracker::{Laned, Tracker};
 use super::waiting::StillOpen;
@@ -154,7 +154,7 @@ impl Tracker {
         }
         if attempt.syn_copies > 0 {
             // A stack that retransmits may do so once more; a flood's SYNs come once and are not worth the place.
-            self.table.remembered.remember(&flow, Ended::of(attempt, false), at);
+            self.table.remembered.remember(&flow, Ended::of(attempt, End::Expired), at);
         }
         let kind = self.closed(attempt, outcome, after);
         sink.on_event(&HandshakeEvent { ts: at, flow, weight: 1 << attempt.level, kind });

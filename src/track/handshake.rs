@@ -32,6 +32,8 @@ pub(crate) struct Attempt {
     pub(crate) overdue: bool,
     /// Whether an ACK came before the SYN-ACK.
     pub(crate) early_ack: bool,
+    /// Whether a SYN-ACK with another ISN than the first was seen.
+    pub(crate) contested: bool,
     /// Whether the responder sent a SYN of its own on this tuple.
     pub(crate) crossed: bool,
     /// Where its wait for the grace age is noted.
@@ -60,8 +62,8 @@ pub(crate) enum Step {
     Cross,
     /// SYN_SENT to SYN_RECEIVED.
     Answer { responder_isn: SeqNumber },
-    /// The SYN-ACK again, with this ISN (a restarted responder chooses another).
-    RepeatSynAck { responder_isn: SeqNumber },
+    /// The SYN-ACK again; contested where it carries another ISN than the first.
+    RepeatSynAck { contested: bool },
     /// An ACK of a SYN-ACK not seen, though this responder's SYN-ACKs are visible: kept until one comes that it fits.
     EarlyAck { responder_isn: SeqNumber },
     /// The handshake is complete.
@@ -134,10 +136,11 @@ pub(crate) fn next(
                 Step::Answer { responder_isn: segment.seq }
             }
         }
-        // A further SYN-ACK is a retransmission, also from a responder that forgot and chose another ISN.
+        // A further SYN-ACK is a retransmission. One with another ISN comes from a responder that forgot, or from a forger: the
+        // originator believes the first, and so do we, but the responder's word on data counts from then on whatever its number.
         (SynReceived, Responder, SynAck) => {
             if attempt.acknowledged_by(segment.ack) {
-                Step::RepeatSynAck { responder_isn: segment.seq }
+                Step::RepeatSynAck { contested: segment.seq != attempt.responder_isn }
             } else {
                 Step::Mismatch
             }
@@ -182,7 +185,7 @@ pub(crate) fn next(
         }
         // Likewise after the SYN-ACK. Data before that proves nothing: Fast Open sends it early.
         (SynReceived, Responder, Ack | Fin) => {
-            let fits = attempt.in_responder_flight(segment.seq);
+            let fits = attempt.contested || attempt.in_responder_flight(segment.seq);
             if fits && attempt.beyond_syn(segment.ack) { Step::Complete } else { Step::Nothing }
         }
         // In SYN_SENT a reset is valid where it acknowledges the SYN (RFC 9293 section 3.10.7.3).
@@ -202,9 +205,19 @@ pub(crate) fn next(
                 Step::Mismatch
             }
         }
-        // The originator resets at the number after its SYN (RFC 9293 figures 8 and 11), or at its ISN where its stack counts so.
-        (SynSent | SynReceived, Originator, Rst) => {
+        // The originator aborts before an answer: at the number after its SYN, or at its ISN where its stack counts so. It may be
+        // forged with the SYN, so detection takes it for a failure.
+        (SynSent, Originator, Rst) => {
             if attempt.continued_at(segment.seq) || segment.seq == attempt.isn {
+                Step::Reset
+            } else {
+                Step::Mismatch
+            }
+        }
+        // After the answer only at the number after its SYN (RFC 9293 figures 8 and 11): left of the window, at its ISN, the
+        // responder drops it (section 3.10.7.4) and keeps the entry.
+        (SynReceived, Originator, Rst) => {
+            if attempt.continued_at(segment.seq) {
                 Step::Reset
             } else {
                 Step::Mismatch

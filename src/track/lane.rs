@@ -16,6 +16,7 @@ pub(crate) struct Lane<K> {
     first: ByGrace<K>,
     second: ByGrace<K>,
     ring: Option<usize>,
+    len: usize,
 }
 
 /// How long an attempt may stay.
@@ -55,7 +56,7 @@ impl<K: Copy> Lane<K> {
     /// A lane whose attempts are noted in the ring of this number, if it has one.
     pub(crate) fn new(ring: Option<usize>) -> Self {
         let queues = || std::array::from_fn(|_| DeadlineQueue::new());
-        Self { grace: queues(), first: queues(), second: queues(), ring }
+        Self { grace: queues(), first: queues(), second: queues(), ring, len: 0 }
     }
 
     pub(crate) fn ring(&self) -> Option<usize> {
@@ -67,12 +68,18 @@ impl<K: Copy> Lane<K> {
         self.grace[class].len()
     }
 
+    /// Records of all queues.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.grace.iter().chain(&self.first).chain(&self.second).map(DeadlineQueue::bytes).sum()
     }
 
     /// An attempt opened.
     pub(crate) fn open(&mut self, key: K, class: usize, opened_at: Timestamp) {
+        self.len += 1;
         self.grace[class].push(key, opened_at);
     }
 
@@ -82,6 +89,7 @@ impl<K: Copy> Lane<K> {
             Due::Grace => &mut self.first,
             Due::First | Due::Second => &mut self.second,
         };
+        self.len += 1;
         next[record.class].push(record.key, record.opened_at);
     }
 
@@ -99,6 +107,7 @@ impl<K: Copy> Lane<K> {
                     && at <= now
                     && let Some((key, opened_at)) = queue.pop()
                 {
+                    self.len -= 1;
                     return Some(Record { due, class, key, opened_at, at });
                 }
             }

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod table;
 pub mod tracker;
 
+mod consequence;
 mod expiry;
 mod grace;
 pub(crate) mod handshake;

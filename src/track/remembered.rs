@@ -14,6 +14,18 @@ use std::time::Duration;
 /// Ways of a set: with its lock a set fills two cache lines.
 const WAYS: usize = 5;
 
+/// How an attempt ended, as far as late copies of its segments are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum End {
+    /// The handshake was complete: a SYN-ACK again means that the accept queue did not take it.
+    #[default]
+    Completed,
+    /// It timed out: the SYN again is its copy.
+    Expired,
+    /// Reset or refused: its SYN-ACK may still come, but the same SYN again is another attempt.
+    Reset,
+}
+
 /// What is kept of an attempt that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ended {
@@ -21,26 +33,28 @@ pub(crate) struct Ended {
     pub(crate) isn: SeqNumber,
     /// Data its SYN carried, bytes.
     pub(crate) syn_payload: u16,
-    /// Completed; else it expired.
-    pub(crate) completed: bool,
+    /// How.
+    pub(crate) end: End,
     /// When it opened: milliseconds of network time, modulo 2^32.
     pub(crate) opened_millis: u32,
 }
 
 impl Ended {
-    /// An attempt that ended, complete or expired.
-    pub(crate) fn of(attempt: &Attempt, completed: bool) -> Self {
+    /// An attempt that ended.
+    pub(crate) fn of(attempt: &Attempt, end: End) -> Self {
         Self {
             isn: attempt.isn,
             syn_payload: attempt.syn_payload,
-            completed,
+            end,
             opened_millis: millis(attempt.opened_at),
         }
     }
 
     /// How long ago it opened.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
-        Duration::from_millis(u64::from(millis(now).wrapping_sub(self.opened_millis)))
+        // Another thread's time may lie a little behind.
+        let ago = millis(now).wrapping_sub(self.opened_millis) as i32;
+        Duration::from_millis(u64::from(ago.max(0).unsigned_abs()))
     }
 }
 
@@ -58,7 +72,7 @@ struct Way {
     /// Seconds of network time when it ended, modulo 2^16 (18 hours): only the order within a set hangs on it.
     ended: u16,
     syn_payload: u16,
-    completed: bool,
+    end: End,
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +128,7 @@ impl Remembered {
         Some(Ended {
             isn: SeqNumber(way.isn),
             syn_payload: way.syn_payload,
-            completed: way.completed,
+            end: way.end,
             opened_millis: way.opened,
         })
     }
@@ -143,20 +157,8 @@ impl Remembered {
                 opened: ended.opened_millis,
                 ended: seconds,
                 syn_payload: ended.syn_payload,
-                completed: ended.completed,
+                end: ended.end,
             };
-        }
-    }
-
-    /// Forgets a flow: a reset ended it, and the same ISN may open it anew.
-    pub(crate) fn forget(&self, flow: &Flow) {
-        let Some((index, fingerprint)) = self.place(flow) else { return };
-        if !self.is_used(index) {
-            return;
-        }
-        let mut set = self.sets[index].lock().unwrap_or_else(PoisonError::into_inner);
-        for way in set.ways.iter_mut().filter(|way| way.fingerprint == fingerprint) {
-            *way = Way::default();
         }
     }
 }
@@ -173,19 +175,17 @@ mod tests {
     }
 
     fn ended(isn: u32) -> Ended {
-        Ended { isn: SeqNumber(isn), syn_payload: 0, completed: true, opened_millis: 0 }
+        Ended { isn: SeqNumber(isn), syn_payload: 0, end: End::Completed, opened_millis: 0 }
     }
 
     #[test]
-    fn remembers_replaces_forgets() {
+    fn remembers_and_replaces() {
         let memory = Remembered::new(1000, RandomState::with_seeds(1, 2, 3, 4));
         assert_eq!(memory.find(&flow(1)), None);
         memory.remember(&flow(1), ended(7), Timestamp::from_parts(1, 0));
         memory.remember(&flow(1), ended(8), Timestamp::from_parts(2, 0));
         assert_eq!(memory.find(&flow(1)), Some(ended(8)));
         assert_eq!(memory.find(&flow(2)), None);
-        memory.forget(&flow(1));
-        assert_eq!(memory.find(&flow(1)), None);
     }
 
     #[test]

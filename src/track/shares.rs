@@ -15,6 +15,10 @@ const COUNTERS: usize = 1 << 16;
 /// them share 8n/(1+8n) evenly, without anybody being counted or named.
 const ALPHA: u64 = 8;
 
+/// All ports of a host together may hold twice as much, so that one flooded port leaves its neighbours at least every other
+/// attempt.
+const HOST_ALPHA: u64 = 16;
+
 /// Beyond this level a sample stands for too much to be worth its place: 1 in 4,096.
 pub(crate) const MAX_LEVEL: u8 = 12;
 
@@ -69,20 +73,29 @@ impl Shares {
         refused != 0 && seconds(now).wrapping_sub(refused) <= ANSWERS_FOR
     }
 
-    /// Judges a new attempt towards `server` while `free` places are left.
+    /// Judges a new attempt towards `server` while `free` places are left: by what the server holds and by what its whole host
+    /// does, or a flood over all ports of one host would be nobody's share.
     #[inline]
     pub(crate) fn admit(&self, server: Endpoint, free: usize) -> Admission {
-        admission(u64::from(self.counter(server).load(Ordering::Relaxed)), free as u64)
+        let held = |whose| u64::from(self.counter(whose).load(Ordering::Relaxed));
+        let by_server = admission(held(server), ALPHA, free as u64);
+        let by_host = admission(held(host(server)), HOST_ALPHA, free as u64);
+        match (by_server, by_host) {
+            (Admission::Sample(server), Admission::Sample(host)) => Admission::Sample(server.max(host)),
+            (Admission::Refuse, _) | (_, Admission::Refuse) => Admission::Refuse,
+        }
     }
 
     #[inline]
     pub(crate) fn entered(&self, server: Endpoint) {
         self.counter(server).fetch_add(1, Ordering::Relaxed);
+        self.counter(host(server)).fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn left(&self, server: Endpoint) {
         self.counter(server).fetch_sub(1, Ordering::Relaxed);
+        self.counter(host(server)).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -90,9 +103,14 @@ fn seconds(now: Timestamp) -> u32 {
     now.as_nanos().div_euclid(1_000_000_000) as u32
 }
 
+/// The whole of a server's host, under a key that no server has: port 0 is counted with it, which harms nobody.
+fn host(server: Endpoint) -> Endpoint {
+    Endpoint::new(server.addr, 0)
+}
+
 /// Below half its threshold a server is tracked whole; each halving of what is left to it halves its sample.
-fn admission(share: u64, free: u64) -> Admission {
-    let threshold = ALPHA * free;
+fn admission(share: u64, alpha: u64, free: u64) -> Admission {
+    let threshold = alpha * free;
     if free == 0 || share >= threshold {
         return Admission::Refuse;
     }
@@ -107,23 +125,23 @@ mod tests {
     #[test]
     fn levels_rise_as_the_share_nears_its_threshold() {
         // 100 free places: threshold 800.
-        assert_eq!(admission(0, 100), Admission::Sample(0));
-        assert_eq!(admission(399, 100), Admission::Sample(0));
-        assert_eq!(admission(400, 100), Admission::Sample(1));
-        assert_eq!(admission(600, 100), Admission::Sample(2));
-        assert_eq!(admission(799, 100), Admission::Sample(9));
-        assert_eq!(admission(800, 100), Admission::Refuse);
-        assert_eq!(admission(0, 0), Admission::Refuse);
+        assert_eq!(admission(0, ALPHA, 100), Admission::Sample(0));
+        assert_eq!(admission(399, ALPHA, 100), Admission::Sample(0));
+        assert_eq!(admission(400, ALPHA, 100), Admission::Sample(1));
+        assert_eq!(admission(600, ALPHA, 100), Admission::Sample(2));
+        assert_eq!(admission(799, ALPHA, 100), Admission::Sample(9));
+        assert_eq!(admission(800, ALPHA, 100), Admission::Refuse);
+        assert_eq!(admission(0, ALPHA, 0), Admission::Refuse);
     }
 
     #[test]
     fn one_flooded_server_leaves_a_ninth_to_the_others() {
         let limit = 90_000u64;
         let mut held = 0u64;
-        while admission(held, limit - held) != Admission::Refuse {
+        while admission(held, ALPHA, limit - held) != Admission::Refuse {
             held += 1;
         }
         assert_eq!(held, 80_000);
-        assert_eq!(admission(10, limit - held), Admission::Sample(0));
+        assert_eq!(admission(10, ALPHA, limit - held), Admission::Sample(0));
     }
 }

@@ -4,7 +4,7 @@
 
 use super::event::{EventKind, EventSink, HandshakeEvent};
 use super::flow::Flow;
-use super::remembered::Ended;
+use super::remembered::{End, Ended};
 use super::tracker::Tracker;
 use crate::decode::segment::{Segment, SegmentKind, TcpFlags};
 
@@ -26,7 +26,7 @@ impl Tracker {
             Some(ended) => {
                 self.counts.syn_ack_retransmissions += 1;
                 let age = ended.age(segment.ts);
-                EventKind::SynAckRetransmitted { after_ack: ended.completed, age, count: 0 }
+                EventKind::SynAckRetransmitted { after_ack: ended.end == End::Completed, age, count: 0 }
             }
             // It may answer a SYN that was only counted.
             None if self.table.shares.refused_lately(segment.src, segment.ts) => return,

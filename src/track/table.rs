@@ -19,11 +19,11 @@ use dashmap::mapref::entry::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Entries a shard is made for. A shard doubles under its lock: at this size that takes some 20 microseconds, and the doublings
-/// of all shards are spread over as many packets.
-const ENTRIES_PER_SHARD: usize = 1024;
+/// Entries a shard is made for. A shard doubles under its lock, which at this size takes about half a millisecond, well below the
+/// 5 ms that a packet may wait; more and smaller shards would only spread their heads over more of the cache.
+const ENTRIES_PER_SHARD: usize = 16_384;
 
-/// Shards at most: their heads take 128 bytes each and must stay in the cache.
+/// Shards at most.
 const MAX_SHARDS: usize = 4096;
 
 /// The table is under pressure from here, in sixteenths of its limit: timeouts shorten.
@@ -48,16 +48,23 @@ impl Stored {
             | flag(attempt.originator_is_low, 26)
             | flag(attempt.overdue, 27)
             | flag(attempt.early_ack, 28)
-            | flag(attempt.crossed, 29);
+            | flag(attempt.crossed, 29)
+            | flag(attempt.contested, 30);
         Self([micros(attempt.opened_at), attempt.isn.0, attempt.responder_isn.0, bits, attempt.ticket.0])
     }
 
     fn unpack(self, now: Timestamp) -> Attempt {
         let [opened, isn, responder_isn, bits, ticket] = self.0;
         let flag = |bit: u32| bits >> bit & 1 == 1;
-        let age = Duration::from_micros(u64::from(micros(now).wrapping_sub(opened)));
+        let micros_ago = micros(now).wrapping_sub(opened);
+        // Another thread's time may lie behind that of the one that opened it: then it has just opened, and is not 71 minutes old.
+        let opened_at = if micros_ago > AHEAD {
+            now.to_micros().plus(Duration::from_micros(u64::from(micros_ago.wrapping_neg())))
+        } else {
+            now.to_micros().minus(Duration::from_micros(u64::from(micros_ago)))
+        };
         Attempt {
-            opened_at: now.to_micros().minus(age),
+            opened_at,
             isn: SeqNumber(isn),
             responder_isn: SeqNumber(responder_isn),
             syn_payload: (bits & 0x3fff) as u16,
@@ -69,10 +76,15 @@ impl Stored {
             overdue: flag(27),
             early_ack: flag(28),
             crossed: flag(29),
+            contested: flag(30),
             ticket: Ticket(ticket),
         }
     }
 }
+
+/// An opening up to 2^29 microseconds (9 minutes) after the time it is looked at lies ahead; anything else lies behind, up to 62
+/// minutes, which is longer than any timeout.
+const AHEAD: u32 = u32::MAX - (1 << 29);
 
 fn micros(at: Timestamp) -> u32 {
     at.as_nanos().div_euclid(1000) as u32
@@ -302,12 +314,13 @@ impl HalfOpenTable {
             Entry::Vacant(vacancy) => {
                 let (attempt, result) = absent();
                 if let Some(attempt) = attempt {
-                    drop(vacancy.insert(Stored::pack(&attempt)));
+                    // Counted before it can be found and removed by another thread, so that no counter ever wraps.
                     self.entries.fetch_add(1, Ordering::Relaxed);
                     self.shares.entered(key.flow(attempt.originator_is_low).resp);
                     if place == Place::Crossed {
                         self.crossed.fetch_add(1, Ordering::Relaxed);
                     }
+                    drop(vacancy.insert(Stored::pack(&attempt)));
                 }
                 result
             }
@@ -367,8 +380,8 @@ mod tests {
     proptest! {
         #[test]
         fn packing_loses_nothing(
-            opened in -2_000_000_000_000_000i64..4_000_000_000_000_000, age in 0u64..4_200_000_000, isn in any::<u32>(), responder_isn in any::<u32>(), syn_payload in 0u16..0x4000,
-            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 5]>(), ticket in any::<u32>(),
+            opened in -2_000_000_000_000_000i64..4_000_000_000_000_000, age in -500_000_000i64..3_700_000_000, isn in any::<u32>(), responder_isn in any::<u32>(), syn_payload in 0u16..0x4000,
+            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 6]>(), ticket in any::<u32>(),
         ) {
             let opened_at = Timestamp::from_nanos(opened * 1000);
             let attempt = Attempt {
@@ -381,9 +394,10 @@ mod tests {
                 overdue: flags[2],
                 early_ack: flags[3],
                 crossed: flags[4],
+                contested: flags[5],
                 ticket: Ticket(ticket),
             };
-            let now = opened_at.plus(Duration::from_micros(age));
+            let now = Timestamp::from_nanos(opened_at.as_nanos() + age * 1000);
             prop_assert_eq!(Stored::pack(&attempt).unpack(now), attempt);
         }
     }

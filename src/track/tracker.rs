@@ -2,13 +2,14 @@
 //!
 //! No bytes, no I/O, no clock, no metrics. What a segment does is decided in `handshake`, what is stored in `table`.
 
+use super::consequence::take;
 use super::counts::LedgerCounts;
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
-use super::flow::{self, AnyTuple, Flow, TupleV4, TupleV6};
+use super::flow::{self, AnyTuple, TupleV4, TupleV6};
 use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
 use super::lane::Lane;
-use super::remembered::Ended;
+use super::remembered::End;
 use super::shares::Admission;
 use super::table::{Fate, HalfOpenTable, Keyed, Place};
 use super::waiting::Ticket;
@@ -17,6 +18,13 @@ use crate::decode::segment::{Segment, SegmentKind};
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Deadlines a lane may keep for each entry the table may hold; those of attempts that ended stay until their time comes. At 16
+/// bytes each (IPv4) this bounds them at 64 bytes an entry.
+const RECORDS_PER_ENTRY: usize = 4;
+
+/// A small table may still keep this many.
+const MIN_RECORDS: usize = 1 << 16;
 
 /// Life of an attempt by state.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +90,7 @@ enum Met {
     Repeated(Attempt),
     Superseded(Attempt),
     Crossing,
-    Remembered,
+    Remembered { expired: bool },
     Refused,
 }
 
@@ -155,8 +163,16 @@ impl Tracker {
         let class = self.table.grace.class(flow.resp);
         let lane = K::lane(self).ring();
         let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class) };
-        let mut met = self.meet(key, Place::First, src_is_low, segment, wait);
         let mut place = Place::First;
+        let mut met = if self.table.has_crossed()
+            && !self.is_open(&key, Place::First, segment)
+            && self.is_open(&key, Place::Crossed, segment)
+        {
+            // The first attempt ended and the one that crossed it lives on: it has the tuple now.
+            Met::Crossing
+        } else {
+            self.meet(key, Place::First, src_is_low, segment, wait)
+        };
         if matches!(met, Met::Crossing) {
             place = Place::Crossed;
             met = self.meet(key, Place::Crossed, src_is_low, segment, wait);
@@ -187,9 +203,10 @@ impl Tracker {
                 let (state, count) = (Some(before.state), (before.syn_copies + 1).min(15));
                 say(1 << before.level, EventKind::SynRetransmitted { state, count });
             }
-            Met::Remembered => {
+            Met::Remembered { expired } => {
                 self.counts.syn_retransmissions += 1;
-                say(1, EventKind::SynRetransmitted { state: None, count: 0 });
+                let count = if expired { u8::MAX } else { 0 };
+                say(1, EventKind::SynRetransmitted { state: None, count });
             }
             Met::Refused => {
                 self.counts.untracked += 1;
@@ -199,6 +216,10 @@ impl Tracker {
             // A third SYN cannot cross: the crossing attempt has this direction.
             Met::Crossing => {}
         }
+    }
+
+    fn is_open<K: Laned>(&self, key: &K, place: Place, segment: &Segment) -> bool {
+        self.table.visit(key, place, segment.ts, |_| (Fate::Keep, ())).is_some()
     }
 
     fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, now: Timestamp) {
@@ -229,10 +250,14 @@ impl Tracker {
             originator_is_low: src_is_low,
             overdue: false,
             early_ack: false,
+            contested: false,
             crossed: place == Place::Crossed,
             ticket: wait.ticket,
         };
-        let full = K::lane(self).waiting_for_grace(wait.class) >= self.table.waiting.size();
+        let lane = K::lane(self);
+        let (waiting, records) = (lane.waiting_for_grace(wait.class), lane.len());
+        let full = waiting >= self.table.waiting.size()
+            || records >= RECORDS_PER_ENTRY * self.table.limit().max(MIN_RECORDS);
         let table = &*self.table;
         let present = |attempt: &mut Attempt| {
             if attempt.originator_is_low != src_is_low {
@@ -256,8 +281,11 @@ impl Tracker {
         };
         let absent = || {
             let flow = key.flow(src_is_low);
-            if table.remembered.find(&flow).is_some_and(|ended| ended.isn == segment.seq) {
-                return (None, Met::Remembered);
+            if let Some(ended) = table.remembered.find(&flow)
+                && ended.isn == segment.seq
+                && ended.end != End::Reset
+            {
+                return (None, Met::Remembered { expired: ended.end == End::Expired });
             }
             match table.shares.admit(flow.resp, table.free()) {
                 Admission::Sample(level) if !full && table.samples(&flow, segment.seq, level) => {
@@ -300,84 +328,6 @@ impl Tracker {
         let Some((step, before)) = visited else { return false };
         self.took(&key.flow(before.originator_is_low), step, &before, segment, sink);
         true
-    }
-
-    /// Counts and says what a step did.
-    fn took(
-        &mut self,
-        flow: &Flow,
-        step: Step,
-        before: &Attempt,
-        segment: &Segment,
-        sink: &mut impl EventSink,
-    ) {
-        let now = segment.ts;
-        let age = now.since(before.opened_at);
-        let kind = match step {
-            Step::Nothing | Step::EarlyAck { .. } | Step::RepeatSyn | Step::Supersede | Step::Cross => return,
-            Step::Mismatch => {
-                self.counts.mismatched += 1;
-                EventKind::Mismatched { reset: segment.kind == SegmentKind::Rst }
-            }
-            Step::Answer { .. } => {
-                self.table.visibility.saw(flow.resp);
-                self.counts.answered();
-                self.counts.syn_ack_latency.observe(age);
-                EventKind::Answered { after: age, overdue: before.overdue }
-            }
-            Step::RepeatSynAck { .. } => {
-                self.counts.syn_ack_retransmissions += 1;
-                let count = (before.syn_ack_copies + 1).min(7);
-                EventKind::SynAckRetransmitted { after_ack: false, age, count }
-            }
-            Step::Complete => {
-                if segment.kind == SegmentKind::SynAck && before.state == HandshakeState::SynSent {
-                    self.table.visibility.saw(flow.resp);
-                    self.counts.syn_ack_latency.observe(age);
-                }
-                self.counts.handshake_duration.observe(age);
-                self.table.remembered.remember(flow, Ended::of(before, true), now);
-                self.closed(before, Outcome::Completed, age)
-            }
-            Step::Refuse => {
-                self.table.remembered.forget(flow);
-                self.closed(before, Outcome::Refused, age)
-            }
-            Step::Reset => {
-                self.table.remembered.forget(flow);
-                self.closed(before, Outcome::Reset, age)
-            }
-        };
-        sink.on_event(&HandshakeEvent { ts: now, flow: *flow, weight: 1 << before.level, kind });
-    }
-
-    pub(super) fn closed(&mut self, before: &Attempt, outcome: Outcome, after: Duration) -> EventKind {
-        self.counts.closed(outcome, before.state);
-        EventKind::Closed { outcome, state: before.state, after, overdue: before.overdue }
-    }
-}
-
-/// Changes an attempt as a step says.
-fn take(attempt: &mut Attempt, step: Step) -> Fate {
-    match step {
-        Step::Answer { responder_isn } => {
-            attempt.state = HandshakeState::SynReceived;
-            attempt.responder_isn = responder_isn;
-            attempt.early_ack = false;
-            Fate::Keep
-        }
-        Step::RepeatSynAck { responder_isn } => {
-            attempt.responder_isn = responder_isn;
-            attempt.syn_ack_copies = (attempt.syn_ack_copies + 1).min(7);
-            Fate::Keep
-        }
-        Step::EarlyAck { responder_isn } => {
-            attempt.responder_isn = responder_isn;
-            attempt.early_ack = true;
-            Fate::Keep
-        }
-        Step::Complete | Step::Refuse | Step::Reset => Fate::Remove,
-        Step::Nothing | Step::Mismatch | Step::RepeatSyn | Step::Supersede | Step::Cross => Fate::Keep,
     }
 }
 

@@ -93,6 +93,9 @@ fn still_open(word: u16) -> Option<StillOpen> {
 /// Words of a ring that come into being together, when the first of them is needed.
 const CHUNK: usize = 4096;
 
+/// Attempts that ended wait for their grace age too: room for 87,000 handshakes a second of 3 s, however small the table.
+const SMALLEST: usize = 1 << 18;
+
 /// One grace class of one lane.
 struct Ring {
     chunks: Box<[OnceLock<Box<[AtomicU16]>>]>,
@@ -135,7 +138,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Rings for at most twice `limit` attempts in each class, 8,388,608 at the most.
     pub(crate) fn new(limit: usize) -> Self {
-        let size = (2 * limit).next_power_of_two().clamp(CHUNK, 1 << (SEQUENCE_BITS - 1));
+        let size = (2 * limit).next_power_of_two().clamp(SMALLEST, 1 << (SEQUENCE_BITS - 1));
         let lanes = (0..LANES).map(|_| OnceLock::new()).collect();
         Self { lanes, taken: AtomicUsize::new(0), size }
     }
@@ -243,6 +246,7 @@ mod tests {
             originator_is_low: true,
             overdue: false,
             early_ack: false,
+            contested: false,
             crossed: false,
             ticket,
         }

@@ -124,9 +124,9 @@ fn judge(truth: &Truth) -> String {
     let agreement = Agreement::of(&points, backlog);
     let mut complaints = String::new();
     let mut say = |what: String| writeln!(complaints, "{name}: {what}").unwrap();
-    println!("{name:32} {agreement:?}");
+    println!("{name:32} {agreement}");
     if agreement.within < ENOUGH {
-        say(format!("{agreement:?}"));
+        say(agreement.to_string());
     }
     let refused = compare::first_refusal(truth);
     // A queue that took a while to fill: its filling was to be seen before.

@@ -77,6 +77,11 @@ impl BacklogModel {
         }
     }
 
+    /// Whether it was made for this.
+    pub fn is_for(&self, profile: Profile, backlog: Option<u64>) -> bool {
+        (self.profile, self.backlog) == (profile, backlog)
+    }
+
     /// Entries in the queue now.
     pub fn occupancy(&self) -> u64 {
         match self.limit() {

@@ -19,6 +19,7 @@ mod judge;
 mod ledger;
 pub mod observe;
 mod probe;
+mod queues;
 mod scans;
 mod slots;
 mod sources;
@@ -30,6 +31,7 @@ mod weigh;
 
 use self::incident::{Incident, JournalEntry, ServerMode, ServerView};
 use self::judge::{Bin, Court};
+use self::queues::Queues;
 use self::observe::{FOLD_SLOTS, Observations, fold_key};
 use self::slots::Slots;
 use self::statistic::BIN;
@@ -76,6 +78,8 @@ pub struct Detector {
     /// Sums over everything ever seen, to tell what the views leave out.
     totals: [u64; 3],
     gauges: [i64; 2],
+    queues: Queues,
+    seed: u64,
 }
 
 impl Detector {
@@ -92,11 +96,14 @@ impl Detector {
             now: Timestamp::EPOCH,
             totals: [0; 3],
             gauges: [0; 2],
+            queues: Queues::new(servers, seed),
+            seed,
         }
     }
 
     /// Adds what a thread saw since the last time, and empties it. The order of threads does not matter.
     pub fn absorb(&mut self, observations: &mut Observations) {
+        self.queues.absorb(&mut observations.notes);
         let Self { court, pending, folds, other, .. } = self;
         let Observations { slots, folds: their_folds, sketches, .. } = observations;
         let (totals, gauges) = (&mut self.totals, &mut self.gauges);
@@ -163,6 +170,7 @@ impl Detector {
             let bin = Bin { number, end, loss };
             self.court.close(bin, &mut self.pending, &mut self.folds, &self.other);
             self.other = Tally::default();
+            self.queues.close(end);
             (number, start, walked) = (number + 1, end, walked + 1);
             let left = now.since(start).as_nanos() / BIN.as_nanos();
             if left > 0 && (walked >= WALKED_BINS || self.court.at_rest()) {
@@ -183,7 +191,12 @@ impl Detector {
         let court = &self.court;
         let keys = court.ledger.server_count();
         let show = |watch| {
-            tell::view(watch, self.now, &court.servers, &court.config, keys, court.scans.visibility())
+            let mut view =
+                tell::view(watch, self.now, &court.servers, &court.config, keys, court.scans.visibility());
+            if let Some(model) = view.endpoint.and_then(|at| self.queues.get(at)) {
+                tell::queue(&mut view, model);
+            }
+            view
         };
         let mut views: Vec<ServerView> = Vec::new();
         for (index, server) in court.servers.iter().enumerate() {
@@ -257,6 +270,7 @@ impl Detector {
     pub fn reconfigure(&mut self, config: &DetectConfig, servers: &[ServerConfig]) {
         let bin = self.open.map_or(0, |(number, _)| number);
         self.court.reconfigure(config, servers, bin);
+        self.queues.seat(servers, self.seed);
     }
 }
 

@@ -8,6 +8,7 @@ use halfopen::time::Timestamp;
 use halfopen::track::event::HandshakeEvent;
 use halfopen::track::table::HalfOpenTable;
 use halfopen::track::tracker::Tracker;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,6 +141,13 @@ pub struct Agreement {
     pub mean: f64,
     pub largest: u64,
     pub bias: f64,
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { within, mean, largest, bias } = self;
+        write!(f, "{:5.1} % within, {mean:.1} off on average ({bias:+.1}), {largest} at most", within * 100.0)
+    }
 }
 
 impl Agreement {

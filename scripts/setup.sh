@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building halfopen needs and is missing: a C compiler and libpcap's headers.
-# With --tests also what the tests hold it against: tcpdump, tshark, Prometheus, iproute2.
+# With --tests also what the tests hold it against: tcpdump, tshark, Prometheus with Alertmanager and node_exporter, iproute2.
 # Says what it installs before it does; does nothing where nothing is missing. The one thing assumed is a Rust toolchain.
 # Where the right to install is wanting it says what to run instead; tests whose tool is missing then say that they are skipped.
 set -eu
@@ -53,8 +53,8 @@ package() {
         brew:tshark) echo wireshark ;;
         dnf:ip) echo iproute ;;
         *:ip) echo iproute2 ;;
-        # Apple's compiler is not Homebrew's, and Fedora packages no Prometheus of this name.
-        brew:cc | dnf:prometheus) ;;
+        # Apple's compiler is not Homebrew's, and Fedora packages no Prometheus of this name; these two names are Debian's.
+        brew:cc | dnf:prometheus | dnf:prometheus-* | apk:prometheus-* | brew:prometheus-*) ;;
         *) echo "$1" ;;
     esac
 }
@@ -74,7 +74,7 @@ if $linux && ! command -v setcap >/dev/null; then
     wanted="$wanted setcap"
 fi
 if $tests; then
-    tools="tcpdump tshark prometheus"
+    tools="tcpdump tshark prometheus prometheus-alertmanager prometheus-node-exporter"
     ! $linux || tools="$tools ip"
     for tool in $tools; do
         command -v "$tool" >/dev/null || wanted="$wanted $tool"

@@ -97,6 +97,10 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Print the configuration to use for what was seen, with the figures behind it, instead of the table
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) recommend: bool,
+
     /// Write every change of an incident to FILE, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,

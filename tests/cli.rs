@@ -3,6 +3,8 @@
 // Helpers outside of #[test] functions are test code too; stopping times are measured by the wall clock.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods)]
 
+use halfopen::synth::Scenario;
+use halfopen::synth::pcapfile::PcapWriter;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -132,6 +134,44 @@ fn check_prints_each_problem_with_its_line() {
         err(&missing),
         "halfopen: /nonexistent/x.toml: No such file or directory; name an existing file\n"
     );
+}
+
+#[test]
+fn what_replay_recommends_is_a_configuration() {
+    let scenario = "seed = 3\nduration = 150\n[[traffic]]\nkind = \"handshakes\"\nservers = \"192.0.2.10:80\"\nrate = 60\n\
+                    abandoned = 0.2\n[[traffic]]\nkind = \"handshakes\"\nservers = \"192.0.2.11:443\"\nrate = 20\n";
+    let stream = Scenario::from_toml(scenario).unwrap().stream();
+    let pcap = Scratch::new("recommend.pcap", "");
+    let mut writer = PcapWriter::create(&pcap.0).unwrap();
+    stream.for_each(|at, frame| writer.write(at, frame).unwrap());
+    writer.finish().unwrap();
+
+    let first = halfopen(&["replay", "--recommend", pcap.path()]);
+    assert_eq!(first.status.code(), Some(0), "{}", err(&first));
+    let config = Scratch::new("recommended.toml", &out(&first));
+    let check = halfopen(&["check", config.path()]);
+    assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), out(&first));
+    let parsed: toml::Table = out(&first).parse().unwrap();
+    let [busy, calm] = parsed["server"].as_array().unwrap().as_slice() else { panic!("{}", out(&first)) };
+    assert_eq!((busy["address"].as_str(), busy["port"].as_integer()), (Some("192.0.2.10"), Some(80)));
+    // A fifth of 60/s: 12 unresolved a second, 120 in ten, and four deviations of some eleven each.
+    let floor = busy["floor"].as_integer().unwrap();
+    assert!((140..260).contains(&floor), "{}", out(&first));
+    assert!(busy.get("critical_rate").is_none(), "the default of 100/s is right for 12/s");
+    assert_eq!((calm["address"].as_str(), calm.get("floor")), (Some("192.0.2.11"), None), "{}", out(&first));
+
+    // With it nothing is lost: what it says is said again, with what else is configured.
+    let mut text = out(&first)
+        .replace("port = 80\n", "port = 80\nname = 'a \"b\"'\nbacklog = 4096\nprofile = 'linux'\n");
+    text.push_str("\n[table]\nentries = 4096\n");
+    std::fs::write(config.path(), text).unwrap();
+    let second = halfopen(&["replay", "--recommend", "--config.file", config.path(), pcap.path()]);
+    let again: toml::Table = out(&second).parse().unwrap_or_else(|error| panic!("{error}: {}", out(&second)));
+    let busy = &again["server"][0];
+    assert_eq!(busy["floor"].as_integer(), Some(floor));
+    assert_eq!((busy["name"].as_str(), busy["profile"].as_str()), (Some("a \"b\""), Some("linux")));
+    // 4,096 in five seconds are 819.2 a second.
+    assert_eq!((busy["backlog"].as_integer(), busy["critical_rate"].as_float()), (Some(4096), Some(820.0)));
 }
 
 #[test]

@@ -61,6 +61,10 @@ impl SnapshotSource for Fake {
         };
         vec![view; 2000]
     }
+
+    fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
+        (incident == "7").then(|| vec![0xff, 0, 13, 10, 7])
+    }
 }
 
 fn server(name: &str, configured: bool) -> ServerView {
@@ -77,7 +81,7 @@ fn server(name: &str, configured: bool) -> ServerView {
         backlog_limit: Some(511),
         distinct_sources: 2,
         mode: ServerMode::Queue,
-        evidence: Vec::new(),
+        evidence: vec![Evidence { signal: "cusum", value: 1.5, threshold: 18.8, text: HOSTILE.to_owned() }],
     }
 }
 
@@ -169,6 +173,31 @@ impl Drop for Served {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(2));
         }
+    }
+}
+
+#[test]
+fn frames_of_an_incident_are_served_byte_by_byte() {
+    let served = Served::start();
+    let mut stream = served.connect();
+    stream
+        .write_all(b"GET /api/v1/incidents/7/pcap HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let at = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(head.contains("content-type: application/vnd.tcpdump.pcap"), "{head}");
+    assert!(head.contains("content-disposition: attachment; filename=\"7.pcap\""), "{head}");
+    assert_eq!(answer[at + 4..], [0xff, 0, 13, 10, 7]);
+    for path in
+        ["/api/v1/incidents/8/pcap", "/api/v1/incidents/%2e%2e%2f7/pcap", "/api/v1/incidents/%0a/pcap"]
+    {
+        let (status, error) = served.json(path);
+        assert_eq!(status, 404, "{path}");
+        let error = error["error"].as_str().unwrap();
+        assert!(error.contains("/api/v1/incidents lists") && !error.contains('\n'), "{path}: {error}");
     }
 }
 

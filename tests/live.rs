@@ -108,6 +108,65 @@ fn what_was_sent_is_what_is_counted() {
     sensor.stop();
 }
 
+/// From frames on a wire to a raised and an ended line in the journal, the API with the same id, and a capture that others open.
+#[test]
+fn a_flood_is_found_told_kept_and_ended() {
+    if !has_tools(&[("tcpdump", "--version"), ("tshark", "--version")]) {
+        return;
+    }
+    let Some(namespaces) = Namespaces::make() else { return };
+    let namespace = namespaces.servers.as_str();
+    let directory = Directory::make("journal");
+    let place = |name: &str| directory.0.join(name).display().to_string();
+    let (journal, evidence, config) = (place("incidents.jsonl"), place("evidence"), place("halfopen.toml"));
+    let text = format!(
+        "[detect]\ncalm = \"2s\"\n\
+         [journal]\npath = \"{journal}\"\n[evidence]\npath = \"{evidence}\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut sensor = Sensor::start_with(namespace, &["--config.file", &config]);
+    let _listener = helper::listener(namespace, &format!("{SERVER}:80"));
+    helper::run(&namespaces.originators, &format!("forge {SERVER}:80 {FORGED}"));
+
+    let lines = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&journal).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let change = |what: &str| {
+        wait_for(&format!("a line '{what}'"), PATIENCE, || {
+            let lines = lines();
+            let found = lines.iter().find(|line| line["event"] == what).cloned();
+            found.ok_or_else(|| format!("{lines:#?}"))
+        })
+    };
+    let (raised, ended) = (change("raised"), change("ended"));
+    let id = raised["incident"]["id"].as_str().unwrap();
+    assert_eq!(raised["incident"]["server"], format!("{SERVER}:80"));
+    assert_eq!(ended["incident"]["kind"], "spoofed_flood");
+    assert_eq!(ended["incident"]["id"], id, "one incident for one episode");
+    assert!(ended["incident"]["end_reason"].is_string(), "{ended}");
+    let listed = helper::get(namespace, WEB, "/api/v1/incidents").unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["incidents"][0]["id"], id);
+    assert_eq!(listed["incidents"].as_array().map(Vec::len), Some(1), "{listed:#}");
+    let metrics = sensor.metrics().unwrap();
+    assert_eq!(metrics.value("halfopen_journal_written_total"), Some(lines().len() as f64));
+    assert!(metrics.value("halfopen_evidence_frames_total").is_some_and(|frames| frames > 100.0));
+    sensor.stop();
+
+    let file = directory.0.join("evidence").join(format!("{id}.pcap"));
+    let read = |tool: &str, arguments: &[&str]| run(Command::new(tool).arg("-n").args(arguments).arg(&file));
+    let forged = read("tcpdump", &["-t", "-q", "src net 198.18.0.0/15 and tcp[13] & 0x17 == 0x02", "-r"]);
+    // The flood is over within half a second, before it is found: what is remembered is a SYN every 8 ms.
+    assert!(forged.lines().count() > 30, "{forged}");
+    let other = read("tcpdump", &["-t", "-q", &format!("not (host {SERVER} and port 80)"), "-r"]);
+    assert_eq!(other, "", "frames of the incident only");
+    let stamps = read("tshark", &["-T", "fields", "-e", "frame.time_epoch", "-r"]);
+    let first: f64 = stamps.lines().next().unwrap().parse().unwrap();
+    assert!(first < raised["incident"]["detected_at"].as_f64().unwrap(), "frames from before it was found");
+    assert!(std::fs::metadata(&file).unwrap().len() <= 64 << 10);
+}
+
 #[test]
 fn a_signal_stops_it_on_a_silent_link() {
     let Some(namespaces) = Namespaces::make() else { return };
@@ -175,9 +234,13 @@ impl Sensor {
         command
     }
 
-    /// Starts it and waits until it says that it is ready.
     fn start(namespace: &str) -> Self {
-        let mut process = Process::start(&mut Self::command(namespace, SERVER_LINK));
+        Self::start_with(namespace, &[])
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    fn start_with(namespace: &str, arguments: &[&str]) -> Self {
+        let mut process = Process::start(Self::command(namespace, SERVER_LINK).args(arguments));
         wait_for("a ready sensor", PATIENCE, || {
             assert!(process.is_running(), "{}", process.describe());
             helper::get(namespace, WEB, "/-/ready")

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use halfopen::config::{Config, DEFAULT_FILE};
+use halfopen::report::unwritten;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -46,17 +47,4 @@ impl Output {
     pub(super) fn finish(&mut self) -> Result<(), String> {
         self.writer.flush().map_err(|error| unwritten(&self.path, &error))
     }
-}
-
-fn unwritten(path: &Path, error: &io::Error) -> String {
-    let mends = [
-        (io::ErrorKind::NotFound, "its directory must exist"),
-        (io::ErrorKind::PermissionDenied, "choose a place this user may write to"),
-        (io::ErrorKind::StorageFull, "make room on the disk"),
-    ];
-    let mend =
-        mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose another place", |(_, mend)| mend);
-    let why = error.to_string();
-    let why = why.split(" (os error").next().unwrap_or(&why).to_lowercase();
-    format!("file '{}': cannot be written: {why}; {mend}", path.display())
 }

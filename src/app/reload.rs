@@ -72,6 +72,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("capture.promiscuous", old.capture.promiscuous != new.capture.promiscuous),
         ("web.listen_address", old.web.listen != new.web.listen),
         ("web.telemetry_path", old.web.telemetry_path != new.web.telemetry_path),
+        ("journal", old.journal != new.journal),
+        ("evidence", old.evidence != new.evidence),
         ("log.level", old.log.level != new.log.level),
         ("log.format", old.log.format != new.log.format),
     ];

@@ -99,7 +99,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
         errors.extend(journal.finish());
         journal.raised
     };
-    print(&summarised(args, &snapshot, &replay)?)?;
+    print(&match args.recommend {
+        true => summary::recommended(&sensor.recommend(), &snapshot, &replay, config.detect.initial_grace),
+        false => summarised(args, &snapshot, &replay)?,
+    })?;
     complain(&errors.join("\n"));
     Ok(match () {
         () if !errors.is_empty() => Status::Failed,

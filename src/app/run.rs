@@ -8,8 +8,11 @@ use crate::shutdown::{Asked, Signals};
 use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource};
 use halfopen::config::{Config, WebConfig};
+use halfopen::detect::incident::JournalEntry;
 use halfopen::pipeline::Sensor;
+use halfopen::report::evidence::{DiskWriter, FrameStore};
 use halfopen::report::http::{Listeners, Web};
+use halfopen::report::journal::Journal;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
@@ -24,6 +27,9 @@ const WORKERS: usize = 2;
 /// Within this the packet threads end after they are told: live sources look at the flag every 100 ms. With the farewell of the
 /// HTTP side it stays below the two seconds of the contract.
 const PATIENCE: Duration = Duration::from_millis(800);
+
+/// Within this the journal and the evidence each write what still waits; a disk that hangs is not waited for.
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// How a packet thread ended, by the name of its source.
 type Ended = (String, Result<(), CaptureError>);
@@ -58,8 +64,25 @@ fn start(
     let stop = StopHandle::new();
     let opened = sources::live(&config.capture, &stop)?;
 
-    let sensor = Sensor::new(&config, Box::new(logs::incident));
-    let metrics = Arc::new(Metrics::new(config.web.top_servers));
+    let counts = Arc::default();
+    let journal = Journal::start(&config.journal, &counts).map_err(|error| running(&error))?;
+    let recorder = journal.as_ref().map(Journal::recorder);
+    let hear = move |entry: &JournalEntry| {
+        logs::incident(entry);
+        if let Some(recorder) = &recorder {
+            recorder.record(entry);
+        }
+    };
+    let sensor = Sensor::new(&config, Box::new(hear));
+    let evidence = Arc::default();
+    let store = FrameStore::new(&config.evidence, &evidence);
+    let writer =
+        store.as_ref().map(DiskWriter::start).transpose().map_err(|error| running(&error))?.flatten();
+    if let Some(store) = store {
+        sensor.keep_evidence(store);
+    }
+    let metrics = Metrics::new(config.web.top_servers).with_journal(counts).with_evidence(evidence);
+    let metrics = Arc::new(metrics);
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);
     let web = Web::new(
@@ -77,6 +100,12 @@ fn start(
     let _ = quit.send(true);
     // Answers that take longer than the farewell are cut off with the runtime.
     let _ = runtime.block_on(serving);
+    if journal.is_some_and(|journal| !journal.finish(FLUSH)) {
+        tracing::warn!(msg = "the journal's last lines are not written; see what its disk does");
+    }
+    if writer.is_some_and(|writer| !writer.finish(FLUSH)) {
+        tracing::warn!(msg = "the evidence's last frames are not written; see what its disk does");
+    }
     tracing::info!(msg = "stopped");
     status
 }

@@ -5,10 +5,13 @@
 
 mod parse;
 mod reader;
+mod record;
+mod sections;
 mod value;
 mod web;
 
 pub use reader::{Problem, Problems};
+pub use record::{EvidenceConfig, JournalConfig};
 pub use web::{ListenAddress, TelemetryPath};
 
 pub mod detect;
@@ -31,6 +34,10 @@ pub struct Config {
     pub web: WebConfig,
     /// The log.
     pub log: LogConfig,
+    /// What is written of incidents.
+    pub journal: JournalConfig,
+    /// What is kept of their frames.
+    pub evidence: EvidenceConfig,
     /// What to protect.
     pub servers: Vec<ServerConfig>,
 }

@@ -1,9 +1,10 @@
 //! Configuration: which keys there are, and what each may be. Ranges carry their reasons.
 
+use super::detect::{Prefix, Rule};
 use super::reader::{Problem, Problems, Reader, Section, nearest};
 use super::{
     CaptureConfig, Config, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig, WebConfig,
-    value,
+    sections, value,
 };
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
@@ -46,13 +47,27 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     if let Some((table, reader)) = table(&mut top, "table") {
         config.table = half_open_table(Section::new(reader, "table", table));
     }
+    if let Some((table, reader)) = table(&mut top, "detect") {
+        config.detect = sections::detect(Section::new(reader, "detect", table));
+    }
     if let Some((table, reader)) = table(&mut top, "web") {
         config.web = web(Section::new(reader, "web", table));
     }
     if let Some((table, reader)) = table(&mut top, "log") {
         config.log = log(Section::new(reader, "log", table));
     }
-    config.servers = servers(&mut top);
+    if let Some((table, reader)) = table(&mut top, "journal") {
+        config.journal = sections::journal(Section::new(reader, "journal", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "evidence") {
+        config.evidence = sections::evidence(Section::new(reader, "evidence", table));
+    }
+    let rules: Vec<Rule>;
+    (config.servers, rules) = servers(&mut top).into_iter().unzip();
+    config.detect.rules = sections::inherit(&rules);
+    for_each_table(&mut top, "allow", |reader, span, table| {
+        config.detect.allow.extend(sections::allowance(reader, span, table));
+    });
     top.finish();
     config
 }
@@ -81,11 +96,7 @@ fn capture(mut section: Section<'_, '_, '_, '_>) -> CaptureConfig {
         .set(&mut capture.snaplen, "snaplen", "192", |value| integer(value, 96..=262_144).map(|n| n as u32));
     // libpcap takes a C int.
     section.set(&mut capture.buffer, "buffer", "\"32MiB\"", |value| {
-        let bytes = match value.as_str() {
-            Some(text) => value::size(text)?,
-            None => integer(value, 0..=u64::MAX)?,
-        };
-        within(bytes, 65_536..=(1 << 30)).map(|n| n as u32)
+        bytes(value, 65_536..=(1 << 30)).map(|n| n as u32)
     });
     section.set(&mut capture.promiscuous, "promiscuous", "true", boolean);
     section.finish();
@@ -144,41 +155,52 @@ fn log(mut section: Section<'_, '_, '_, '_>) -> LogConfig {
 /// Names that metrics give a meaning of their own.
 const RESERVED_NAMES: [&str; 2] = ["other", "sensor"];
 
-fn servers(top: &mut Section<'_, '_, '_, '_>) -> Vec<ServerConfig> {
-    let Some((value, reader)) = top.raw("server") else {
-        return Vec::new();
-    };
-    let Some(entries) = value.get_ref().as_array() else {
-        reader.problem(
-            &value.span(),
-            "server",
-            "must be a list; write [[server]], with two brackets, before each",
-        );
-        return Vec::new();
-    };
+fn servers(top: &mut Section<'_, '_, '_, '_>) -> Vec<(ServerConfig, Rule)> {
     let mut servers: Vec<(ServerConfig, usize)> = Vec::new();
-    for entry in entries.iter() {
-        let Some(table) = entry.get_ref().as_table() else {
-            reader.problem(&entry.span(), "server", "must be a table; write [[server]] and its keys below");
-            continue;
-        };
-        let Some(server) = server(reader, &entry.span(), table) else {
-            continue;
+    let mut rules = Vec::new();
+    for_each_table(top, "server", |reader, span, table| {
+        let Some((server, rule)) = server(reader, span, table) else {
+            return;
         };
         if let Some((what, line)) = conflict(&server, &servers) {
             reader.problem(
-                &entry.span(),
+                span,
                 "server",
                 &format!("{what} the server on line {line} has; remove or change one"),
             );
         }
-        let line = reader.line(&entry.span());
-        servers.push((server, line));
-    }
-    servers.into_iter().map(|(server, _)| server).collect()
+        servers.push((server, reader.line(span)));
+        rules.push(rule);
+    });
+    servers.into_iter().map(|(server, _)| server).zip(rules).collect()
 }
 
-fn server(reader: &mut Reader<'_>, span: &Range<usize>, table: &DeTable<'_>) -> Option<ServerConfig> {
+/// Every table of a list such as `[[server]]`; what is no table of it is a problem.
+fn for_each_table<'a, 'i>(
+    top: &mut Section<'_, 'a, '_, 'i>,
+    key: &'static str,
+    mut each: impl FnMut(&mut Reader<'a>, &Range<usize>, &DeTable<'i>),
+) {
+    let Some((value, reader)) = top.raw(key) else {
+        return;
+    };
+    let Some(entries) = value.get_ref().as_array() else {
+        let what = format!("must be a list; write [[{key}]], with two brackets, before each");
+        reader.problem(&value.span(), key, &what);
+        return;
+    };
+    for entry in entries.iter() {
+        match entry.get_ref().as_table() {
+            Some(table) => each(reader, &entry.span(), table),
+            None => {
+                let what = format!("must be a table; write [[{key}]] and its keys below");
+                reader.problem(&entry.span(), key, &what);
+            }
+        }
+    }
+}
+
+fn server(reader: &mut Reader<'_>, span: &Range<usize>, table: &DeTable<'_>) -> Option<(ServerConfig, Rule)> {
     let mut section = Section::new(reader, "server", table);
     let name = section.take("name", "\"shop\"", |value| {
         let name = string(value)?;
@@ -196,12 +218,14 @@ fn server(reader: &mut Reader<'_>, span: &Range<usize>, table: &DeTable<'_>) -> 
     // Linux takes at most 2^31 - 1, and no host more.
     let backlog = section.take("backlog", "511", |value| integer(value, 1..=i32::MAX as u64));
     let profile = section.take("profile", "\"linux\"", profile);
+    let rule = sections::rule(&mut section);
     section.finish();
     if missing {
         reader.problem(span, "server.address", "is missing; for example address = \"198.51.100.10\"");
     }
     let (address, prefix_len) = address?;
-    Some(ServerConfig { name, address, prefix_len, port, backlog, profile })
+    let rule = Rule { prefix: Prefix::new(address, prefix_len), port, ..rule };
+    Some((ServerConfig { name, address, prefix_len, port, backlog, profile }, rule))
 }
 
 /// What this server has in common with one before it that it must not, and that one's line.
@@ -236,11 +260,11 @@ fn profile(value: &DeValue<'_>) -> Result<String, String> {
     Ok(duration(value, LIFE)?.as_secs_f64().to_string())
 }
 
-fn string(value: &DeValue<'_>) -> Result<String, String> {
+pub(super) fn string(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| expected("a string", value))
 }
 
-fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 
@@ -249,20 +273,53 @@ fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T, String> {
 }
 
 /// One value, or a list of them.
-fn list<T>(value: &DeValue<'_>, item: impl Fn(&DeValue<'_>) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(super) fn list<T>(
+    value: &DeValue<'_>,
+    item: impl Fn(&DeValue<'_>) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
     match value.as_array() {
         Some(array) => array.iter().map(|value: &Spanned<DeValue<'_>>| item(value.get_ref())).collect(),
         None => item(value).map(|one| vec![one]),
     }
 }
 
-fn integer(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
+pub(super) fn integer(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
     let integer = value.as_integer().ok_or_else(|| expected("an integer", value))?;
     let number = i128::from_str_radix(integer.as_str(), integer.radix())
         .map_err(|_| format!("{} is too large", integer.as_str()))?;
     let number = u64::try_from(number)
         .map_err(|_| format!("{number} is not within {} to {}", range.start(), range.end()))?;
     within(number, range)
+}
+
+/// A number of bytes, or a size such as `32MiB`.
+pub(super) fn bytes(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let bytes = match value.as_str() {
+        Some(text) => value::size(text)?,
+        None => integer(value, 0..=u64::MAX)?,
+    };
+    within(bytes, range)
+}
+
+/// A number with or without a decimal point.
+pub(super) fn number(value: &DeValue<'_>, range: RangeInclusive<f64>) -> Result<f64, String> {
+    let number = if let Some(float) = value.as_float() {
+        float
+            .as_str()
+            .replace('_', "")
+            .parse::<f64>()
+            .map_err(|_| format!("{} is no number", float.as_str()))?
+    } else if value.is_integer() {
+        // Exact below 2^53, beyond which no range goes.
+        integer(value, 0..=u64::MAX)? as f64
+    } else {
+        return Err(expected("a number", value));
+    };
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} is not within {} to {}", range.start(), range.end()))
+    }
 }
 
 fn within(number: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
@@ -273,7 +330,7 @@ fn within(number: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
     }
 }
 
-fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+pub(super) fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let life = if let Some(text) = value.as_str() {
         value::duration(text)?
     } else if let Some(float) = value.as_float() {

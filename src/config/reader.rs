@@ -153,6 +153,16 @@ impl<'r, 'a, 't, 'i> Section<'r, 'a, 't, 'i> {
         }
     }
 
+    /// Notes a problem of several keys together, at the first of them that is there.
+    pub(super) fn complain(&mut self, keys: &[&str], what: &str) {
+        let there = |key: &&&str| self.table.iter().any(|(name, _)| name.get_ref() == **key);
+        let Some(key) = keys.iter().find(there) else { return };
+        if let Some((name, _)) = self.table.iter().find(|(name, _)| name.get_ref() == *key) {
+            let path = self.path(key);
+            self.reader.problem(&name.span(), &path, what);
+        }
+    }
+
     /// Reports the keys that are not known, each with the nearest that is.
     pub(super) fn finish(self) {
         for (key, _) in self.table.iter() {

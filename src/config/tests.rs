@@ -1,6 +1,9 @@
 //! What the configuration accepts, what it refuses, and on which line it says so. Expectations are written by hand.
 
-use crate::config::{Config, ListenAddress, LogFormat, LogLevel};
+use crate::config::detect::{Allowance, Prefix, Rule, Side};
+use crate::config::{
+    Config, DetectConfig, EvidenceConfig, JournalConfig, ListenAddress, LogFormat, LogLevel,
+};
 use std::time::Duration;
 
 const EXAMPLE: &str = include_str!("../../config/halfopen.toml");
@@ -26,7 +29,7 @@ fn the_example_uncommented_is_the_default() {
         text.push_str(bare.unwrap_or(line));
         text.push('\n');
     }
-    assert_eq!(keys, 15, "every key is shown; a new key belongs into the example");
+    assert_eq!(keys, 41, "every key is shown; a new key belongs into the example");
     assert_eq!(Config::parse("example", &text).unwrap(), Config::default());
 }
 
@@ -45,7 +48,7 @@ fn reads_what_is_written() {
         entries = 2048
         syn_sent_timeout = "1m30s"
         syn_received_timeout = 20
-        emergency_timeout = 2.5
+        emergency_timeout = 4.5
         remembered = 0
         [web]
         listen_address = ":9"
@@ -77,7 +80,7 @@ fn reads_what_is_written() {
     assert_eq!((config.table.entries, config.table.remembered), (2048, 0));
     assert_eq!(config.table.syn_sent_timeout, Duration::from_secs(90));
     assert_eq!(config.table.syn_received_timeout, Duration::from_secs(20));
-    assert_eq!(config.table.emergency_timeout, Duration::from_millis(2500));
+    assert_eq!(config.table.emergency_timeout, Duration::from_millis(4500));
     assert_eq!(config.web.listen, [ListenAddress::Any(9)]);
     assert_eq!((config.web.telemetry_path.as_str(), config.web.top_servers), ("/m", 0));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
@@ -86,6 +89,130 @@ fn reads_what_is_written() {
     assert_eq!((shop.prefix_len, shop.port, shop.backlog), (128, Some(443), Some(511)));
     assert_eq!((shop.name.as_deref(), shop.profile.as_deref()), (Some("shop"), Some("linux-nocookies")));
     assert_eq!(seconds.profile.as_deref(), Some("45"));
+}
+
+#[test]
+fn reads_how_to_judge() {
+    let config = Config::parse(
+        "f.toml",
+        r#"
+        [detect]
+        false_alarm_interval = "30d"
+        floor = 7
+        critical_rate = 50
+        occupancy = 0.5
+        assumed_backlog = 256
+        initial_grace = "1s"
+        min_grace = 0.5
+        max_grace = "2s"
+        calm = "1m"
+        scan_ports = 16
+        scan_hosts = 31
+        source_flood_rate = 1_000.5
+        backscatter = 29
+        observe = true
+        max_servers = 17
+        max_hosts = 18
+        max_prefixes = 19
+        max_incidents = 20
+        home = ["198.51.100.0/24", "2001:db8::/32"]
+        [journal]
+        path = "/var/log/j"
+        max_bytes = "1MiB"
+        keep = 0
+        [evidence]
+        path = "e"
+        incident_bytes = 8192
+        memory_bytes = 0
+        disk_bytes = "1GiB"
+        [[allow]]
+        source = "192.0.2.7"
+        reason = "our scanner"
+        [[allow]]
+        server = "198.51.100.0/24"
+        port = 81
+        reason = "a sinkhole"
+        "#,
+    )
+    .unwrap();
+    let prefix = |addr: &str, len| Prefix::new(addr.parse().unwrap(), len);
+    let allowance =
+        |side, prefix, port, reason: &str| Allowance { side, prefix, port, reason: reason.to_owned() };
+    let expected = DetectConfig {
+        false_alarm_interval: Duration::from_secs(30 * 86_400),
+        floor: 7,
+        critical_rate: 50.0,
+        occupancy: 0.5,
+        assumed_backlog: 256,
+        initial_grace: Duration::from_secs(1),
+        min_grace: Duration::from_millis(500),
+        max_grace: Duration::from_secs(2),
+        calm: Duration::from_secs(60),
+        scan_ports: 16,
+        scan_hosts: 31,
+        source_flood_rate: 1000.5,
+        backscatter: 29,
+        observe: true,
+        max_servers: 17,
+        max_hosts: 18,
+        max_prefixes: 19,
+        max_incidents: 20,
+        home: vec![prefix("198.51.100.0", 24), prefix("2001:db8::", 32)],
+        allow: vec![
+            allowance(Side::Source, prefix("192.0.2.7", 32), None, "our scanner"),
+            allowance(Side::Server, prefix("198.51.100.0", 24), Some(81), "a sinkhole"),
+        ],
+        rules: Vec::new(),
+    };
+    assert_eq!(config.detect, expected);
+    let journal = JournalConfig { path: Some("/var/log/j".into()), max_bytes: 1 << 20, keep: 0 };
+    assert_eq!(config.journal, journal);
+    let evidence =
+        EvidenceConfig { path: Some("e".into()), incident_bytes: 8192, memory_bytes: 0, disk_bytes: 1 << 30 };
+    assert_eq!(config.evidence, evidence);
+}
+
+#[test]
+fn a_server_is_judged_by_its_own_block_then_by_the_next_wider() {
+    let config = Config::parse(
+        "f.toml",
+        r#"
+        [[server]]
+        address = "198.51.100.10"
+        port = 443
+        floor = 9
+        [[server]]
+        address = "198.51.100.0/24"
+        port = 443
+        floor = 8
+        observe = true
+        [[server]]
+        address = "198.51.0.0/16"
+        critical_rate = 5.5
+        occupancy = 0.9
+        false_alarm_interval = "1d"
+        [[server]]
+        address = "198.51.100.10"
+        port = 80
+        [[server]]
+        address = "203.0.113.1"
+        "#,
+    )
+    .unwrap();
+    let rule = |addr: &str, len, port| Rule {
+        critical_rate: Some(5.5),
+        occupancy: Some(0.9),
+        false_alarm_interval: Some(Duration::from_secs(86_400)),
+        ..Rule::new(Prefix::new(addr.parse().unwrap(), len), port)
+    };
+    let expected = [
+        Rule { floor: Some(9), observe: Some(true), ..rule("198.51.100.10", 32, Some(443)) },
+        Rule { floor: Some(8), observe: Some(true), ..rule("198.51.100.0", 24, Some(443)) },
+        rule("198.51.0.0", 16, None),
+        rule("198.51.100.10", 32, Some(80)),
+    ];
+    assert_eq!(config.detect.rules, expected);
+    assert_eq!(config.servers.len(), 5);
 }
 
 #[test]
@@ -119,6 +246,48 @@ fn each_problem_is_one_line_with_its_number_and_a_mend() {
             "f.toml: line 2: web.listen_address: '127.0.0.1' has no port; write address:port, for example \
              127.0.0.1:10793, [::1]:10793 or :10793",
         ),
+        (
+            "[detect]\noccupancy = 25",
+            "f.toml: line 2: detect.occupancy: 25 is not within 0.01 to 1; for example occupancy = 0.25",
+        ),
+        (
+            "[detect]\ncritical_rate = nan",
+            "f.toml: line 2: detect.critical_rate: NaN is not within 0.1 to 10000000; for example critical_rate = 100.0",
+        ),
+        (
+            "[detect]\nmax_grace = \"1s\"",
+            "f.toml: line 2: detect.max_grace: 1.5s is not within min_grace to max_grace, 250ms to 1s; change one of the three",
+        ),
+        (
+            "[detect]\nhome = [\"198.51.100.7/24\"]",
+            "f.toml: line 2: detect.home: '198.51.100.7/24' has bits set beyond its prefix; write 198.51.100.0/24, or \
+             198.51.100.7 for the one address",
+        ),
+        (
+            "[[server]]\naddress = \"198.51.100.1\"\nflor = 3",
+            "f.toml: line 3: server.flor: unknown key; did you mean 'floor'?",
+        ),
+        (
+            "[[allow]]\nreason = \"x\"",
+            "f.toml: line 1: allow: says neither source nor server; for example source = \"192.0.2.7\"",
+        ),
+        (
+            "\n[[allow]]\nsource = \"192.0.2.7\"",
+            "f.toml: line 2: allow.reason: is missing; say why it is not judged, for example reason = \"our own scanner\"",
+        ),
+        (
+            "[[allow]]\nsource = \"192.0.2.7\"\nserver = \"192.0.2.8\"\nreason = \"x\"",
+            "f.toml: line 1: allow: has both source and server; write two [[allow]], each with one of them",
+        ),
+        (
+            "[allow]\nsource = \"192.0.2.7\"",
+            "f.toml: line 1: allow: must be a list; write [[allow]], with two brackets, before each",
+        ),
+        (
+            "[journal]\nmax_bytes = 5",
+            "f.toml: line 2: journal.max_bytes: 5 is not within 65536 to 1099511627776; for example max_bytes = \"16MiB\"",
+        ),
+        ("[evidence]\npth = \"/x\"", "f.toml: line 2: evidence.pth: unknown key; did you mean 'path'?"),
         ("capture = 1", "f.toml: line 1: capture: must be a section; write [capture] on a line of its own"),
         (
             "[server]\naddress = \"198.51.100.1\"",
@@ -173,7 +342,7 @@ fn no_text_makes_a_panic() {
 
 proptest::proptest! {
     #[test]
-    fn any_text_is_accepted_or_refused_line_by_line(text in "(\\[\\[?(capture|table|web|server|log)\\]?\\]\n|[a-z_]{1,9} = [-\"\\[\\]{}a-z0-9:./ \\x00]{0,12}\n|\\PC{0,9}\n){0,8}") {
+    fn any_text_is_accepted_or_refused_line_by_line(text in "(\\[\\[?(capture|table|detect|journal|evidence|web|server|allow|log)\\]?\\]\n|[a-z_]{1,9} = [-\"\\[\\]{}a-z0-9:./ \\x00]{0,12}\n|\\PC{0,9}\n){0,8}") {
         if let Err(problems) = Config::parse("f", &text) {
             let lines = text.lines().count() + 1;
             proptest::prop_assert!(!problems.list.is_empty());

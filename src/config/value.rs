@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A lifetime: `63s`, `1m30s`, `500ms`, `1h`, in falling units.
+/// A lifetime: `63s`, `1m30s`, `500ms`, `1h`, `30d`, in falling units.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let malformed = || format!("'{text}' is not a time; write 63s, 1m30s, 500ms or a number of seconds");
-    const UNITS: [(&str, f64); 4] = [("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001)];
+    const UNITS: [(&str, f64); 5] = [("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001)];
     let (mut rest, mut seconds, mut next_unit) = (text.trim(), 0.0, 0);
     if rest.is_empty() {
         return Err(malformed());
@@ -97,6 +97,7 @@ mod tests {
             ("1m30s", 90_000),
             ("500ms", 500),
             ("1h", 3_600_000),
+            ("1d2h", 93_600_000),
             ("1.5s", 1500),
             ("7", 7000),
             ("1m", 60_000),

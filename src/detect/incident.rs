@@ -5,6 +5,7 @@
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
 use serde::{Serialize, Serializer};
+use std::time::Duration;
 
 /// What an incident is (contract: `kind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -210,6 +211,43 @@ pub struct ServerView {
     pub mode: ServerMode,
     /// Each signal with its threshold: why it was, or was not, flagged.
     pub evidence: Vec<Evidence>,
+}
+
+/// What the configuration of one server should say, with the figures behind it. Rates are those of peace, a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recommendation {
+    /// The server.
+    pub server: Endpoint,
+    /// Its name, where the configuration has one.
+    pub name: Option<String>,
+    /// Its profile, likewise.
+    pub profile: Option<String>,
+    /// Size of its SYN queue, where known.
+    pub backlog: Option<u64>,
+    /// Attempts seen.
+    pub attempts: u64,
+    /// Of them completed.
+    pub completed: u64,
+    /// Usual attempts.
+    pub attempt_rate: f64,
+    /// Usual completions.
+    pub completed_rate: f64,
+    /// Usual attempts that stay unresolved.
+    pub unresolved_rate: f64,
+    /// Their variance over their mean; 1 where they are independent.
+    pub dispersion: f64,
+    /// Unresolved attempts that peace brings within ten seconds at most: the mean and four deviations.
+    pub reach: f64,
+    /// Most entries past the grace age.
+    pub occupancy: f64,
+    /// Its grace age.
+    pub grace: Duration,
+    /// Long enough seen for these figures to be its own.
+    pub settled: bool,
+    /// A floor, where the general one is not the right one.
+    pub floor: Option<u64>,
+    /// A critical rate, where the general one is not the right one.
+    pub critical_rate: Option<f64>,
 }
 
 fn seconds<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

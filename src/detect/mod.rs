@@ -20,6 +20,7 @@ mod ledger;
 pub mod observe;
 mod probe;
 mod queues;
+mod recommend;
 mod scans;
 mod slots;
 mod sources;
@@ -31,8 +32,8 @@ mod weigh;
 
 use self::incident::{Incident, JournalEntry, ServerMode, ServerView};
 use self::judge::{Bin, Court};
-use self::queues::Queues;
 use self::observe::{FOLD_SLOTS, Observations, fold_key};
+use self::queues::Queues;
 use self::slots::Slots;
 use self::statistic::BIN;
 use self::tally::{Count, Gauge, Tally};

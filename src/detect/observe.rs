@@ -5,8 +5,8 @@
 
 use super::hash::KeyedHash;
 use super::heavy::Heavy;
-use super::queues::Notes;
 use super::probe::{Failure, Probe, Stray};
+use super::queues::Notes;
 use super::slots::Slots;
 use super::sources::{SketchPool, SourceHash};
 use super::tally::{Count, Gauge, PATIENCE, Tally};

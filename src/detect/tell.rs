@@ -234,7 +234,8 @@ pub(super) fn queue(view: &mut ServerView, model: &BacklogModel) {
         Some(limit) => limit.entries.to_string(),
         None => "an unknown number".to_owned(),
     };
-    let text = format!("the SYN queue holds {entries:.0} entries of {size}, reckoned from its SYN-ACKs; {full}");
+    let text =
+        format!("the SYN queue holds {entries:.0} entries of {size}, reckoned from its SYN-ACKs; {full}");
     view.evidence.push(signal("backlog", entries, limit.map_or(0.0, |limit| limit.entries as f64), text));
     let text = format!(
         "in the last seconds {:.0} SYN-ACKs were repeated and {:.0} were not, {:.0} SYNs had no answer, {:.0} SYN-ACKs came after their ACK",

@@ -2,8 +2,10 @@
 //!
 //! The only folder besides the binary that knows all five stages. It decides nothing.
 
+mod lens;
 mod packets;
 mod shared;
+mod targets;
 mod view;
 
 pub use shared::{Journal, Sensor};

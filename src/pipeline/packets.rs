@@ -1,5 +1,6 @@
 //! The loop of one packet thread. Frames of one source go through here, one after another, to the end.
 
+use super::lens::Lens;
 use super::shared::{Published, Sensor, Thread};
 use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
 use crate::decode::segment::SegmentKind;
@@ -44,6 +45,7 @@ struct PacketLoop<'a> {
     tracker: Tracker,
     observations: Observations,
     frames: FrameTally,
+    lens: Lens,
     bin_ends: Option<Timestamp>,
     publish_at: Timestamp,
     unpublished: u32,
@@ -90,6 +92,7 @@ impl<'a> PacketLoop<'a> {
             tracker,
             observations: sensor.observations(),
             frames: FrameTally::default(),
+            lens: Lens::new(sensor.evidence()),
             bin_ends: None,
             publish_at: Timestamp::EPOCH,
             unpublished: 0,
@@ -106,6 +109,7 @@ impl<'a> PacketLoop<'a> {
                 self.frames.tcp += 1;
                 self.frames.segments[segment.kind as usize] += 1;
                 self.tracker.on_segment(&segment, &mut self.observations);
+                self.lens.see(frame, &segment);
             }
             Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
             Decoded::NotTcp(NotTcp::LaterFragment) => {
@@ -157,6 +161,15 @@ impl<'a> PacketLoop<'a> {
             self.tracker.reconfigure(&table);
             self.observations = observations;
         }
+        self.keep_evidence();
+    }
+
+    /// Hands over the frames kept for incidents, and learns of those that began or ended.
+    fn keep_evidence(&mut self) {
+        self.lens.hand_over();
+        if let Some(targets) = self.sensor.changed_targets(&self.thread) {
+            self.lens.turn_to(targets);
+        }
     }
 
     #[cold]
@@ -172,6 +185,8 @@ impl<'a> PacketLoop<'a> {
         *time_jumps = self.time.jumps_back();
         *expiry_lag = self.tracker.lag();
         *bytes = self.tracker.bytes();
+        drop(published);
+        self.keep_evidence();
     }
 
     /// The source is exhausted: what is still open is judged as it stands.

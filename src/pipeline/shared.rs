@@ -3,17 +3,19 @@
 //! A thread takes a lock here on ticks of network time, never for a packet.
 
 use super::packets::FrameTally;
+use super::targets::{Roster, Targets};
 use crate::capture::InterfaceCounters;
 use crate::config::{Config, TableConfig};
-use crate::detect::incident::JournalEntry;
+use crate::detect::incident::{Change, JournalEntry};
 use crate::detect::observe::Observations;
 use crate::detect::{CaptureLoss, Detector};
+use crate::report::evidence::FrameStore;
 use crate::time::Timestamp;
 use crate::track::counts::LedgerCounts;
 use crate::track::table::HalfOpenTable;
 use ahash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Called for every change of an incident, from the packet thread that found it; must not block for long.
@@ -41,12 +43,14 @@ pub(super) struct Thread {
     reached: AtomicI64,
     ended: AtomicBool,
     settings: AtomicU64,
+    targets: AtomicU64,
 }
 
 /// The detector and what only it needs.
 pub(super) struct Judge {
     pub(super) detector: Detector,
     journal: Journal,
+    roster: Roster,
     evaluated: Timestamp,
     frames: u64,
     drops: u64,
@@ -64,6 +68,9 @@ pub struct Sensor {
     pub(super) judge: Mutex<Judge>,
     settings: Mutex<Settings>,
     settings_version: AtomicU64,
+    evidence: OnceLock<Arc<FrameStore>>,
+    targets: Mutex<Arc<Targets>>,
+    targets_version: AtomicU64,
     seed: u64,
 }
 
@@ -80,15 +87,29 @@ impl Sensor {
 
     fn seeded(config: &Config, seed: u64, journal: Journal) -> Arc<Self> {
         let detector = Detector::new(&config.detect, &config.servers, seed);
-        let judge = Judge { detector, journal, evaluated: Timestamp::EPOCH, frames: 0, drops: 0 };
+        let mut roster = Roster::default();
+        roster.set_servers(&config.servers);
+        let judge = Judge { detector, journal, roster, evaluated: Timestamp::EPOCH, frames: 0, drops: 0 };
         Arc::new(Self {
             table: Arc::new(HalfOpenTable::new(&config.table, seed)),
             threads: Mutex::new(Vec::new()),
             judge: Mutex::new(judge),
             settings: Mutex::new(Settings { config: config.clone(), version: 0 }),
             settings_version: AtomicU64::new(0),
+            evidence: OnceLock::new(),
+            targets: Mutex::default(),
+            targets_version: AtomicU64::new(0),
             seed,
         })
+    }
+
+    /// Keeps frames of incidents in `store` from now on; packet threads that run already keep none. The first store stays.
+    pub fn keep_evidence(&self, store: Arc<FrameStore>) {
+        let _ = self.evidence.set(store);
+    }
+
+    pub(super) fn evidence(&self) -> Option<Arc<FrameStore>> {
+        self.evidence.get().cloned()
     }
 
     /// Applies what can change while running: servers, thresholds, timeouts. Names what changed and needs a restart.
@@ -97,7 +118,10 @@ impl Sensor {
         let restart = needs_restart(&settings.config, config);
         settings.config = config.clone();
         settings.version += 1;
-        lock(&self.judge).detector.reconfigure(&config.detect, &config.servers);
+        let mut judge = lock(&self.judge);
+        judge.detector.reconfigure(&config.detect, &config.servers);
+        judge.roster.set_servers(&config.servers);
+        drop(judge);
         self.settings_version.store(settings.version, Ordering::Release);
         restart
     }
@@ -124,6 +148,7 @@ impl Sensor {
             reached: AtomicI64::new(i64::MIN),
             ended: AtomicBool::new(false),
             settings: AtomicU64::new(self.settings_version.load(Ordering::Acquire)),
+            targets: AtomicU64::new(0),
         });
         lock(&self.threads).push(Arc::clone(&thread));
         thread
@@ -159,7 +184,24 @@ impl Sensor {
         }
         let loss = CaptureLoss { frames: frames - judge.frames, dropped: drops - judge.drops };
         (judge.evaluated, judge.frames, judge.drops) = (now, frames, drops);
-        judge.detector.evaluate(now, loss, &mut *judge.journal);
+        let Judge { detector, journal, roster, .. } = judge;
+        let evidence = self.evidence.get();
+        let mut changed = false;
+        detector.evaluate(now, loss, &mut |entry| {
+            journal(entry);
+            if let Some(store) = evidence {
+                changed |= roster.hear(entry);
+                match entry.event {
+                    Change::Raised => store.begin(&entry.incident.id),
+                    Change::Ended => store.end(&entry.incident.id),
+                    Change::Updated => {}
+                }
+            }
+        });
+        if changed {
+            *lock(&self.targets) = Arc::new(roster.targets());
+            self.targets_version.fetch_add(1, Ordering::Release);
+        }
         judge.detector.grace_updates(&mut |server, age| self.table.learn_grace(server, age));
     }
 
@@ -187,6 +229,12 @@ impl Sensor {
         }
         Some((self.table_config(), self.observations()))
     }
+
+    /// The incidents to keep frames of, where they changed since a thread last asked.
+    pub(super) fn changed_targets(&self, thread: &Thread) -> Option<Arc<Targets>> {
+        let version = self.targets_version.load(Ordering::Acquire);
+        (thread.targets.swap(version, Ordering::Relaxed) != version).then(|| lock(&self.targets).clone())
+    }
 }
 
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
@@ -194,7 +242,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("capture", old.capture != new.capture),
         ("table.entries", old.table.entries != new.table.entries),
         ("table.remembered", old.table.remembered != new.table.remembered),
-        ("web", old.web != new.web),
+        ("detect.max_servers", old.detect.max_servers != new.detect.max_servers),
+        ("detect.max_hosts", old.detect.max_hosts != new.detect.max_hosts),
+        ("detect.max_prefixes", old.detect.max_prefixes != new.detect.max_prefixes),
+        ("detect.max_incidents", old.detect.max_incidents != new.detect.max_incidents),
     ];
     changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }

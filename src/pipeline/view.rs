@@ -8,6 +8,7 @@ use crate::capture::InterfaceCounters;
 use crate::config::ServerConfig;
 use crate::decode::DecodeError;
 use crate::decode::segment::Endpoint;
+use crate::detect::incident::Recommendation;
 use crate::report::snapshot::{
     EmbryonicView, FrameCounts, HalfOpenCounts, HandshakeCounts, InterfaceView, Snapshot, SnapshotSource,
     TableView,
@@ -72,6 +73,18 @@ impl SnapshotSource for Sensor {
             b.cmp(a).then_with(|| (flow_a.orig, flow_a.resp).cmp(&(flow_b.orig, flow_b.resp)))
         });
         rows.into_iter().map(|(age, flow, attempt)| embryonic(age, &flow, &attempt)).collect()
+    }
+
+    fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
+        self.evidence()?.pcap(incident)
+    }
+}
+
+impl Sensor {
+    /// What to configure, by what was seen so far.
+    pub fn recommend(&self) -> Vec<Recommendation> {
+        let top = self.config().web.top_servers;
+        lock(&self.judge).detector.recommend(top)
     }
 }
 

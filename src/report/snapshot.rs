@@ -155,4 +155,10 @@ pub trait SnapshotSource: Send + Sync {
 
     /// At most `limit` embryonic connections, of one server (`address:port` or a configured name) or of all.
     fn embryonic(&self, server: Option<&str>, limit: usize) -> Vec<EmbryonicView>;
+
+    /// A capture file with a few frames of an incident; none where none are kept.
+    fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
+        let _ = incident;
+        None
+    }
 }

@@ -148,8 +148,8 @@ impl Tracker {
             HandshakeState::SynReceived => (Outcome::Abandoned, self.timeouts.syn_received),
         };
         let outcome = if after < life { Outcome::Evicted } else { outcome };
-        if outcome == Outcome::Evicted {
-            // What the server still sends for it was asked for.
+        if outcome == Outcome::Evicted || outcome == Outcome::Abandoned {
+            // What the server still sends for it was asked for; a queue may keep it longer than we do.
             self.table.shares.refused(flow.resp, at);
         }
         if attempt.syn_copies > 0 {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod helper;
+pub mod monitoring;
 pub mod namespaces;
 pub mod process;
 

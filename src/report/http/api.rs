@@ -3,8 +3,9 @@
 use super::{ApiError, Web};
 use crate::report::snapshot::{EmbryonicView, Snapshot};
 use axum::Json;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,27 @@ pub(super) async fn servers(State(web): State<Arc<Web>>) -> Answer {
 pub(super) async fn incidents(State(web): State<Arc<Web>>) -> Answer {
     let snapshot = web.snapshot().await?;
     Ok(Json(json!({ "network_time": time(&snapshot), "incidents": snapshot.incidents })))
+}
+
+/// A capture file with a few frames of an incident. None is empty or half: what is not kept is 404.
+pub(super) async fn pcap(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let wanted = id.clone();
+    let Some(file) = web.blocking(move |web| web.source.pcap(&wanted)).await? else {
+        let id = crate::report::text::printable(&id);
+        return Err(ApiError(
+            StatusCode::NOT_FOUND,
+            format!(
+                "no frames of an incident '{id}' are kept; /api/v1/incidents lists the incidents, [evidence] says how much is kept"
+            ),
+        ));
+    };
+    // Only letters, digits, _ and - are in an id of which frames are kept; anything else must not get into a header.
+    let name: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
+    let headers = [
+        (header::CONTENT_TYPE, "application/vnd.tcpdump.pcap".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.pcap\"")),
+    ];
+    Ok((headers, file).into_response())
 }
 
 pub(super) async fn half_open(State(web): State<Arc<Web>>) -> Answer {

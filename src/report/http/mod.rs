@@ -63,6 +63,7 @@ impl Web {
             .route("/api/v1/servers", get(api::servers))
             .route("/api/v1/embryonic", get(api::embryonic))
             .route("/api/v1/incidents", get(api::incidents))
+            .route("/api/v1/incidents/{id}/pcap", get(api::pcap))
             .route("/api/v1/half-open", get(api::half_open))
             .method_not_allowed_fallback(wrong_method)
             .fallback(not_found)

@@ -6,16 +6,18 @@ mod family;
 mod fold;
 pub mod names;
 
+use super::evidence::EvidenceCounts;
+use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
-use crate::detect::incident::{Incident, IncidentKind, Scope, ServerMode, ServerView};
+use crate::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use family::Family;
 use fold::{Fold, Folded, OTHER};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the exposition is, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,11 +29,16 @@ pub const OUTCOMES: [&str; 7] =
 /// `Snapshot::segments`, in its order.
 pub const SEGMENT_KINDS: [&str; 6] = ["syn", "syn_ack", "ack", "fin", "rst", "odd"];
 
+/// The signal among a server's evidence that decides.
+const STATISTIC: &str = "cusum";
+
 /// Turns snapshots into expositions.
 pub struct Metrics {
     top_servers: AtomicUsize,
     fold: Mutex<Fold>,
     process: ProcessCollector,
+    journal: Arc<JournalCounts>,
+    evidence: Arc<EvidenceCounts>,
 }
 
 impl Metrics {
@@ -41,7 +48,37 @@ impl Metrics {
             top_servers: AtomicUsize::new(top_servers),
             fold: Mutex::default(),
             process: ProcessCollector::for_self(),
+            journal: Arc::default(),
+            evidence: Arc::default(),
         }
+    }
+
+    /// Shows what becomes of the journal as well; without one its series stay at zero.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<JournalCounts>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Shows what becomes of the evidence as well; without any its series stay at zero.
+    #[must_use]
+    pub fn with_evidence(self, evidence: Arc<EvidenceCounts>) -> Self {
+        Self { evidence, ..self }
+    }
+
+    fn records(&self, families: &mut Families) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        one(families, names::JOURNAL_WRITTEN, load(&self.journal.written));
+        one(families, names::JOURNAL_ERRORS, load(&self.journal.errors));
+        one(families, names::JOURNAL_DROPPED, load(&self.journal.dropped));
+        one(families, names::EVIDENCE_FRAMES, load(&self.evidence.frames));
+        let mut left_out = Family::new(families, names::EVIDENCE_LEFT_OUT, &["reason"]);
+        let EvidenceCounts { full, link_type, burst, .. } = &*self.evidence;
+        for (reason, count) in [("full", full), ("link_type", link_type), ("burst", burst)] {
+            left_out.sample(&[reason], load(count) as f64);
+        }
+        drop(left_out);
+        one(families, names::EVIDENCE_ERRORS, load(&self.evidence.errors));
+        one(families, names::EVIDENCE_BYTES, load(&self.evidence.bytes));
     }
 
     /// Changes the bound from the next scrape on.
@@ -63,6 +100,7 @@ impl Metrics {
         table(&mut families, snapshot);
         servers(&mut families, &folded);
         incidents(&mut families, snapshot, &folded.shown, top);
+        self.records(&mut families);
         sensor(&mut families, snapshot);
         families.extend(self.process.collect());
         let mut text = String::with_capacity(64 << 10);
@@ -191,6 +229,17 @@ fn servers(families: &mut Families, folded: &Folded) {
         limits.sample(&[&view.server], limit as f64);
     }
     drop(limits);
+    for (desc, number) in [
+        (names::SERVER_STATISTIC, (|signal| signal.value) as fn(&Evidence) -> f64),
+        (names::SERVER_STATISTIC_THRESHOLD, |signal| signal.threshold),
+    ] {
+        let mut family = Family::new(families, desc, &["server"]);
+        for view in shown {
+            if let Some(signal) = view.evidence.iter().find(|signal| signal.signal == STATISTIC) {
+                family.sample(&[&view.server], number(signal));
+            }
+        }
+    }
     let mut modes = Family::new(families, names::SERVER_MODE, &["server", "mode"]);
     for view in shown {
         for mode in ServerMode::ALL {
@@ -212,10 +261,10 @@ fn incidents(families: &mut Families, snapshot: &Snapshot, shown: &[ServerView],
     }
     drop(active);
 
-    let mut labels: BTreeMap<(&str, IncidentKind), u64> = BTreeMap::new();
+    let mut labels: BTreeMap<(&str, IncidentKind), (u64, u8)> = BTreeMap::new();
     let known: HashSet<&str> = shown.iter().map(|view| view.server.as_str()).collect();
     for view in shown.iter().filter(|view| view.configured) {
-        labels.extend(IncidentKind::ALL.map(|kind| ((view.server.as_str(), kind), 0)));
+        labels.extend(IncidentKind::ALL.map(|kind| ((view.server.as_str(), kind), (0, 0))));
     }
     let mut strangers: HashSet<&str> = HashSet::new();
     for incident in running() {
@@ -227,11 +276,27 @@ fn incidents(families: &mut Families, snapshot: &Snapshot, shown: &[ServerView],
                 label = OTHER;
             }
         }
-        *labels.entry((label, incident.kind)).or_default() += 1;
+        let (count, gravest) = labels.entry((label, incident.kind)).or_default();
+        *count += 1;
+        *gravest = (*gravest).max(rank(incident.severity));
     }
-    let mut family = Family::new(families, names::INCIDENT_ACTIVE, &["server", "kind"]);
-    for ((server, kind), count) in labels {
-        family.sample(&[server, kind.as_label()], count as f64);
+    let mut active = Family::new(families, names::INCIDENT_ACTIVE, &["server", "kind"]);
+    for ((server, kind), (count, _)) in &labels {
+        active.sample(&[server, kind.as_label()], *count as f64);
+    }
+    drop(active);
+    let mut severity = Family::new(families, names::INCIDENT_SEVERITY, &["server", "kind"]);
+    for ((server, kind), (_, gravest)) in &labels {
+        severity.sample(&[server, kind.as_label()], f64::from(*gravest));
+    }
+}
+
+/// A severity as a number that rules can compare; 0 is left for none.
+const fn rank(severity: Severity) -> u8 {
+    match severity {
+        Severity::Info => 1,
+        Severity::Warning => 2,
+        Severity::Critical => 3,
     }
 }
 

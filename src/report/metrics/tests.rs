@@ -28,7 +28,7 @@ fn incident(kind: IncidentKind, scope: Scope, server: &str) -> Incident {
         kind,
         scope,
         server: server.to_owned(),
-        severity: crate::detect::incident::Severity::Critical,
+        severity: Severity::Critical,
         onset: Timestamp::EPOCH,
         detected_at: Timestamp::EPOCH,
         ended_at: None,
@@ -69,6 +69,7 @@ fn known_series_start_at_zero() {
         has(&lines, &format!("halfopen_incidents_total{{kind=\"{kind}\"}} 0"));
         has(&lines, &format!("halfopen_incidents_active{{kind=\"{kind}\"}} 0"));
         has(&lines, &format!("halfopen_incident_active{{server=\"shop\",kind=\"{kind}\"}} 0"));
+        has(&lines, &format!("halfopen_incident_severity{{server=\"shop\",kind=\"{kind}\"}} 0"));
     }
     has(&lines, "halfopen_server_attempts_total{server=\"shop\"} 0");
     has(&lines, "halfopen_server_attempts_total{server=\"other\"} 0");
@@ -113,6 +114,37 @@ fn frames_add_up() {
 }
 
 #[test]
+fn the_statistic_stands_beside_its_threshold() {
+    let signal = |signal, value| Evidence { signal, value, threshold: 18.8, text: String::new() };
+    let flooded =
+        ServerView { evidence: vec![signal("verdict", 1.0), signal("cusum", 42.5)], ..view("shop", true) };
+    let lines = lines(&Snapshot { servers: vec![flooded, view("mail", true)], ..Snapshot::default() });
+    has(&lines, "halfopen_server_statistic{server=\"shop\"} 42.5");
+    has(&lines, "halfopen_server_statistic_threshold{server=\"shop\"} 18.8");
+    assert!(
+        !lines.iter().any(|line| line.starts_with("halfopen_server_statistic{server=\"mail\"")),
+        "nothing is known of it"
+    );
+}
+
+#[test]
+fn severity_is_the_gravest() {
+    let warning = Incident {
+        severity: Severity::Warning,
+        ..incident(IncidentKind::DirectFlood, Scope::Server, "shop")
+    };
+    let critical = Incident { severity: Severity::Critical, ..warning.clone() };
+    let lines = lines(&Snapshot {
+        incidents: vec![critical, warning],
+        servers: vec![view("shop", true)],
+        ..Snapshot::default()
+    });
+    has(&lines, "halfopen_incident_active{server=\"shop\",kind=\"direct_flood\"} 2");
+    has(&lines, "halfopen_incident_severity{server=\"shop\",kind=\"direct_flood\"} 3");
+    has(&lines, "halfopen_incident_severity{server=\"shop\",kind=\"flash_crowd\"} 0");
+}
+
+#[test]
 fn no_source_address_is_a_label() {
     let snapshot = Snapshot {
         servers: vec![view("shop", true)],
@@ -130,6 +162,7 @@ fn no_source_address_is_a_label() {
     assert!(!lines.iter().any(|line| line.contains("198.18.")), "a source is a label");
     has(&lines, "halfopen_incident_active{server=\"other\",kind=\"port_scan\"} 1");
     has(&lines, "halfopen_incident_active{server=\"shop\",kind=\"spoofed_flood\"} 1");
+    has(&lines, "halfopen_incident_severity{server=\"shop\",kind=\"spoofed_flood\"} 3");
     has(&lines, "halfopen_incident_active{server=\"198.51.100.0/24\",kind=\"carpet_flood\"} 1");
     has(&lines, "halfopen_incidents_active{kind=\"reflection\"} 1");
 }

@@ -3,9 +3,11 @@
 //! The same snapshot gives the same text, but for `performance`. Decides nothing.
 
 mod document;
+mod recommended;
 mod table;
 
 pub use document::document;
+pub use recommended::recommended;
 pub use table::table;
 
 use crate::time::Timestamp;

@@ -1,9 +1,12 @@
 //! A record put through the sensor's own tracker and the model, and the model's count beside the kernel's.
 
-use super::truth::{Packet, Truth};
-use halfopen::config::TableConfig;
+use super::truth::{Packet, SERVER, Truth};
+use halfopen::config::{DetectConfig, ServerConfig, TableConfig};
 use halfopen::detect::backlog::BacklogModel;
 use halfopen::detect::backlog::profile::Profile;
+use halfopen::detect::incident::ServerView;
+use halfopen::detect::observe::Observations;
+use halfopen::detect::{CaptureLoss, Detector};
 use halfopen::time::Timestamp;
 use halfopen::track::event::HandshakeEvent;
 use halfopen::track::table::HalfOpenTable;
@@ -104,6 +107,39 @@ pub fn points(truth: &Truth, configured: bool) -> Vec<Point> {
         points.push(Point { second, kernel: sample.entries, model, range, mode, limit, time_to_full });
     }
     points
+}
+
+/// What the detector shows of the server, configured with its backlog, at each sample of a record.
+pub fn views(truth: &Truth) -> Vec<ServerView> {
+    let server = ServerConfig {
+        name: None,
+        address: SERVER.addr,
+        prefix_len: 32,
+        port: Some(SERVER.port),
+        backlog: truth.about["backlog"].as_u64(),
+        profile: Some("linux".to_owned()),
+    };
+    let (config, table, servers) = (DetectConfig::default(), TableConfig::default(), [server]);
+    let mut tracker = Tracker::new(Arc::new(HalfOpenTable::new(&table, 1)), &table, usize::MAX);
+    let mut observations = Observations::new(&config, &servers, 1);
+    let mut detector = Detector::new(&config, &servers, 1);
+    let mut packets = truth.packets.iter().peekable();
+    let mut now = truth.samples[0].at.minus(Duration::from_secs(1));
+    let mut views = Vec::new();
+    for sample in &truth.samples {
+        while now <= sample.at {
+            while let Some(packet) = packets.next_if(|packet| packet.at <= now) {
+                tracker.advance(packet.at, &mut observations);
+                tracker.on_segment(&packet.segment(), &mut observations);
+            }
+            tracker.advance(now, &mut observations);
+            detector.absorb(&mut observations);
+            detector.evaluate(now, CaptureLoss::default(), &mut |_| {});
+            now = now.plus(Duration::from_millis(500));
+        }
+        views.push(detector.servers(1).swap_remove(0));
+    }
+    views
 }
 
 fn include((low, high): (u64, u64), value: u64) -> (u64, u64) {

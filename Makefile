@@ -9,10 +9,10 @@ TESTS ?=
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test bench lint fmt ci image clean
+.PHONY: help setup build run test bench scoreboard lint fmt ci image clean
 
 help: ## lists these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## installs what building needs and is missing
 	@scripts/setup.sh
@@ -30,6 +30,10 @@ test: ## installs what the tests need, and runs them all; those that need root s
 bench: ## measures throughput and memory, as Markdown tables
 	@scripts/setup.sh --tests
 	$(CARGO) bench --locked --bench throughput
+
+scoreboard: ## runs every scenario of tests/scenarios and prints what was found, how soon, and what was not
+	@scripts/setup.sh
+	$(CARGO) test --release --locked --test scoreboard -- --all
 
 lint: ## what the continuous integration objects to
 	$(CARGO) fmt --check

@@ -50,6 +50,10 @@ pub(super) struct Features {
     pub(super) sources: f64,
     /// Unresolved attempts that the table followed itself: those the sources were counted of.
     pub(super) entries: f64,
+    /// Of each bin of the last two seconds: unresolved attempts that the table followed itself, and their distinct sources.
+    pub(super) each_bin: [f64; 2],
+    /// Usual flood units a bin.
+    pub(super) usual_each_bin: f64,
     /// Bins of history.
     pub(super) history: f64,
     /// It has sent SYN-ACKs before.
@@ -104,7 +108,9 @@ impl Features {
     pub(super) fn verdict(&self) -> Verdict {
         let unresolved = self.units - self.usual_units;
         let repeated = self.repeated_share() >= 0.5;
-        let mostly_unanswered = self.overdue_answered < 0.2 * self.overdue;
+        // Beyond what is usual: the clients that never acknowledge are still in the window when a server falls silent.
+        let mostly_unanswered =
+            (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units);
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
         if crowd >= 2.0 * unresolved
@@ -134,11 +140,20 @@ impl Features {
     pub(super) fn flood(&self) -> IncidentKind {
         if (self.sources <= FEW_SOURCES && self.entries + self.copies >= 2.0 * self.sources)
             || self.entries > MANY_EACH * self.sources
+            || self.few_rose()
         {
             IncidentKind::DirectFlood
         } else {
             IncidentKind::SpoofedFlood
         }
+    }
+
+    /// What came beyond the usual came from few sources. The sources of a minute do not tell where ordinary clients fail beside
+    /// a flood; within a bin those are as many as their attempts, and the flood's are few.
+    fn few_rose(&self) -> bool {
+        let [entries, sources] = self.each_bin;
+        let rose = entries - self.usual_each_bin;
+        rose > 0.0 && entries - sources >= 0.5 * rose && sources - self.usual_each_bin <= FEW_SOURCES
     }
 
     /// How the server treats SYNs.

@@ -9,6 +9,7 @@ use super::ledger::{Key, site};
 use super::scans::{Figures, Finding};
 use super::sources::SourceSet;
 use super::statistic::{BIN, BINS_PER_SECOND};
+use super::tally::Count;
 use super::tell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +18,9 @@ use std::net::IpAddr;
 const CARPET_PARTS: f64 = 8.0;
 /// Share of a carpet's rate that makes one of its servers a victim of its own.
 const OWN_VICTIM: f64 = 0.25;
+
+/// Shortest time that unsolicited answers are counted over, seconds: half of their sliding minute.
+const STRAY_WINDOW: f64 = 30.0;
 
 impl Court {
     /// A key without an incident: is there one to raise?
@@ -46,9 +50,8 @@ impl Court {
                     Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
                 },
                 Key::Site(_) | Key::Sensor => match features.verdict() {
-                    Verdict::Raise(IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)
-                        if watch.parts >= CARPET_PARTS =>
-                    {
+                    // What few sources do to many hosts is a sweep or a reflection, and charged to them.
+                    Verdict::Raise(IncidentKind::SpoofedFlood) if watch.parts >= CARPET_PARTS => {
                         Some(IncidentKind::CarpetFlood)
                     }
                     Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
@@ -129,6 +132,7 @@ impl Court {
         let raised = self.episodes.raise(bin.number, incident, before, sources);
         let Some(watch) = self.ledger.get_mut(number) else { return };
         watch.incident = raised;
+        watch.alarmed_at = watch.cusum.leading().filter(|_| is_flood(kind));
         watch.verdict = kind.as_label();
         // What it explains no longer counts against the keys above it.
         if let (true, Some(addr)) = (is_flood(kind), watch.key.addr()) {
@@ -189,7 +193,9 @@ impl Court {
             return;
         }
         told.distinct_sources = running.sources.estimate().0.round() as u64;
-        if features.mode() != ServerMode::Unknown {
+        // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
+        let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
+        if lasts && features.mode() != ServerMode::Unknown {
             told.server_mode = features.mode();
         }
         let mut kind = told.kind;
@@ -208,10 +214,28 @@ impl Court {
         self.episodes.review(incident, (bin.number, bin.end), kind, severity);
     }
 
+    /// A server of ours whose answers mostly have their SYN: the rest is what the sensor lost, or captured twice.
+    fn is_explained_by_loss(&self, finding: &Finding) -> bool {
+        let Figures::Stray { answers, sent: true, .. } = finding.figures else { return false };
+        let asked: f64 = self
+            .ledger
+            .iter()
+            .filter(|watch| matches!(watch.key, Key::Server(at) if at.addr == finding.addr))
+            .map(|watch| {
+                let asked = watch.both(Count::Answered) + watch.both(Count::Refused);
+                (asked / watch.window_bins()).max(watch.busy) * BINS_PER_SECOND
+            })
+            .sum();
+        answers < 0.5 * asked * STRAY_WINDOW
+    }
+
     /// Incidents of sources: scans, reflection, backscatter.
     pub(super) fn charge(&mut self, bin: Bin, findings: Vec<Finding>, strays: Vec<Finding>) {
         let mut quiet: BTreeMap<(bool, IpAddr), usize> = self.charged.clone();
         for finding in findings.into_iter().chain(strays) {
+            if self.is_explained_by_loss(&finding) {
+                continue;
+            }
             let key = (matches!(finding.figures, Figures::Stray { .. }), finding.addr);
             quiet.remove(&key);
             if let Some(running) = self.charged.get(&key).and_then(|number| self.episodes.get_mut(*number)) {

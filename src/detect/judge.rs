@@ -221,8 +221,7 @@ impl Court {
         };
         let Some(watch) = self.ledger.get_mut(number) else { return };
         watch.take(bin.number, tally);
-        watch.roll_sources(bin.number, &mut self.sketches);
-        watch.sources[0].union(sources, &mut self.sketches);
+        watch.note_sources(bin.number, tally.of(Count::Sketched), sources, &mut self.sketches);
         let mut units = watch.units_of(tally, bin.loss);
         if scanned || watch.settings.allowance.is_some() {
             units = 0.0;
@@ -295,8 +294,7 @@ impl Court {
         };
         let watch = self.ledger.get_mut(number)?;
         watch.take(bin.number, &sum.tally);
-        watch.roll_sources(bin.number, &mut self.sketches);
-        watch.sources[0].union(&sum.sources, &mut self.sketches);
+        watch.note_sources(bin.number, sum.tally.of(Count::Sketched), &sum.sources, &mut self.sketches);
         let units = if watch.settings.allowance.is_some() { 0.0 } else { sum.units };
         if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {
             running.sources.union(&sum.sources, &mut self.sketches);

@@ -93,6 +93,12 @@ impl Cusum {
         (*best.0 > 0.0).then_some(*best.1)
     }
 
+    /// Added attempts a bin of the hypothesis with the largest sum; none while all are zero.
+    pub(super) fn leading(&self) -> Option<f64> {
+        let (best, sum) = self.sums.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
+        (*sum > 0.0).then(|| shift(best))
+    }
+
     /// Back to zero: an episode ended, or others explain it.
     pub(super) fn reset(&mut self) {
         self.sums = [0.0; GRID];
@@ -231,7 +237,8 @@ impl Baseline {
     }
 
     /// The sum below which a bin still counts as peace: half the threshold, a quarter while little is known, so that a flood
-    /// that comes with the key does not become its baseline.
+    /// that comes with the key does not become its baseline. Less for good would leave out so much of peace that its spread is
+    /// under-estimated, and then more still.
     pub(super) fn freeze(&self, threshold: f64) -> f64 {
         threshold * if self.is_new() { 0.25 } else { 0.5 }
     }

@@ -4,8 +4,8 @@
 
 use super::ledger::Key;
 use super::sources::{SketchPool, SourceSet};
-use super::statistic::{BINS_PER_SECOND, Baseline, Cusum, Mean};
-use super::tally::{CLASSES, Count, Gauge, PATIENCE, Tally};
+use super::statistic::{Baseline, Cusum, Mean};
+use super::tally::{CLASSES, Count, Gauge, Tally};
 use crate::config::ServerConfig;
 use crate::config::detect::{DetectConfig, Prefix, Rule, Side};
 use std::time::Duration;
@@ -17,6 +17,9 @@ const SOURCE_WINDOW: u64 = 60;
 
 /// Bins whose totals are remembered: longer than the longest grace age.
 const PAST: u64 = 16;
+
+/// Time constant of [`Watch::busy`], bins.
+pub(super) const BUSY_BINS: f64 = 60.0;
 
 /// Settings of one key, after rules.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,8 +108,10 @@ pub(super) struct Watch {
     pub(super) recent: f64,
     /// Attempts and completions a bin, at the pace of about two seconds.
     pub(super) pace: [f64; 2],
+    /// Completions a bin, at the pace of half a minute.
+    pub(super) busy: f64,
     /// Attempts that failed and that turned out well, a bin, at the same pace.
-    fates: [f64; 2],
+    pub(super) fates: [f64; 2],
     /// Bins in a row with an alarm that was not raised.
     pub(super) alarming: u32,
     /// Flood units of the last bin.
@@ -122,14 +127,18 @@ pub(super) struct Watch {
     /// Embryonic attempts by [`Gauge`].
     pub(super) gauges: [i64; 4],
     /// Overdue attempts that turned out well, not yet set against flood units.
-    credit: f64,
+    pub(super) credit: f64,
+    /// Copies of SYNs that stacks might have sent and did not.
+    pub(super) spare_copies: f64,
     /// SYNs that no tracked attempt stands for, not yet charged.
-    unseen: f64,
+    pub(super) unseen: f64,
     /// Sources of unresolved attempts, two stretches.
     pub(super) sources: [SourceSet; 2],
     sources_began: u64,
+    /// Unresolved attempts that sources were counted of, and their distinct sources, a bin at the pace of `pace`.
+    pub(super) each_bin: [f64; 2],
     /// Handshake times, fading.
-    times: [f64; CLASSES],
+    pub(super) times: [f64; CLASSES],
     /// Ever sent a SYN-ACK.
     pub(super) answers: bool,
     /// Log-likelihood ratio of "nothing completes any more".
@@ -148,6 +157,8 @@ pub(super) struct Watch {
     pub(super) parts: f64,
     /// Number of its running incident.
     pub(super) incident: Option<usize>,
+    /// What its incident was raised for: added attempts a bin of the hypothesis that led; none where another signal raised it.
+    pub(super) alarmed_at: Option<f64>,
     /// Allow-listed unresolved attempts, ever.
     pub(super) allowed: u64,
     /// Grace age last told, to tell changes only.
@@ -175,6 +186,7 @@ impl Watch {
             ring: [0.0; WINDOW as usize],
             recent: 0.0,
             pace: [0.0; 2],
+            busy: 0.0,
             fates: [0.0; 2],
             alarming: 0,
             last_units: 0.0,
@@ -184,9 +196,11 @@ impl Watch {
             totals: [0; 3],
             gauges: [0; 4],
             credit: 0.0,
+            spare_copies: 0.0,
             unseen: 0.0,
             sources: [SourceSet::None, SourceSet::None],
             sources_began: bin,
+            each_bin: [0.0; 2],
             times: [0.0; CLASSES],
             answers: false,
             silence: 0.0,
@@ -197,6 +211,7 @@ impl Watch {
             warm: false,
             parts: 0.0,
             incident: None,
+            alarmed_at: None,
             allowed: 0,
             grace_told: Duration::ZERO,
             verdict: "quiet",
@@ -237,6 +252,8 @@ impl Watch {
         for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
+        self.each_bin = self.each_bin.map(|mean| mean * 0.7);
+        self.busy += (tally.of(Count::Completed) - self.busy) / BUSY_BINS;
         self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }
@@ -261,33 +278,6 @@ impl Watch {
         self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
     }
 
-    /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
-    pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
-        let mut units = tally.failed();
-        // Copies that no stack would send: more than one a second for each attempt still open.
-        let open = (self.gauges[0] + self.gauges[1]) as f64;
-        units += (tally.of(Count::Copies) - open / BINS_PER_SECOND).max(0.0);
-        // SYNs that the table could not follow, and attempts it had to let go: charged by the share that stays unresolved.
-        self.unseen += tally.of(Count::Attempts) - tally.of(Count::Represented);
-        let charge = self.unseen.max(0.0) + tally.of(Count::Evicted);
-        if charge > 0.0 {
-            self.unseen = self.unseen.min(0.0);
-            units += charge * self.unresolved_share();
-        }
-        // What the sensor lost it cannot have seen completed.
-        units = (units - loss * tally.of(Count::Attempts)).max(0.0);
-        self.credit += tally.of(Count::Late);
-        let settled = self.credit.min(units);
-        self.credit = (self.credit - settled) * 0.9;
-        units - settled
-    }
-
-    /// Share of the attempts of the last two seconds that stayed unresolved; all of them where nothing else is known.
-    fn unresolved_share(&self) -> f64 {
-        let [bad, good] = self.fates;
-        if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
-    }
-
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
     pub(super) fn roll(&mut self, bin: u64) {
         let idle = bin.saturating_sub(self.bin + 1);
@@ -296,7 +286,10 @@ impl Watch {
             for passed in 0..idle.min(WINDOW) {
                 self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
             }
-            self.pace = self.pace.map(|pace| pace * 0.7_f64.powf(idle.min(1000) as f64));
+            let fade = 0.7_f64.powf(idle.min(1000) as f64);
+            self.pace = self.pace.map(|pace| pace * fade);
+            self.each_bin = self.each_bin.map(|mean| mean * fade);
+            self.busy *= (1.0 - 1.0 / BUSY_BINS).powf(idle.min(1000) as f64);
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
                 self.baseline.learn_silence(idle);
                 self.attempts.learn(0.0, idle);
@@ -334,6 +327,26 @@ impl Watch {
         }
     }
 
+    /// Takes in the sources of the bin just taken in, which `entries` unresolved attempts had.
+    pub(super) fn note_sources(
+        &mut self,
+        bin: u64,
+        entries: f64,
+        sources: &SourceSet,
+        spare: &mut SketchPool,
+    ) {
+        self.roll_sources(bin, spare);
+        self.sources[0].union(sources, spare);
+        // Two attempts have two sources or one, and the set knows which; only a third is worth reading a sketch.
+        let distinct = match sources {
+            SourceSet::One(_) => entries.min(1.0),
+            SourceSet::Many(_) if entries > 2.0 => sources.estimate().0.min(entries),
+            SourceSet::None | SourceSet::Many(_) | SourceSet::Uncounted => entries,
+        };
+        self.each_bin[0] += 0.3 * entries;
+        self.each_bin[1] += 0.3 * distinct;
+    }
+
     /// Gives its sketches back.
     pub(super) fn release(&mut self, spare: &mut SketchPool) {
         self.sources.iter_mut().for_each(|set| set.clear(spare));
@@ -367,28 +380,5 @@ impl Watch {
             }
             (a, b) => (a.estimate().0.max(b.estimate().0), a.estimate().1.max(b.estimate().1)),
         }
-    }
-
-    /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.
-    pub(super) fn occupancy(&self) -> f64 {
-        let [_, _, sent, received] = self.gauges;
-        if self.answers { received as f64 } else { (sent + received) as f64 }
-    }
-
-    /// Its grace age: half as much again as nearly all of its handshakes take.
-    pub(super) fn grace(&self, config: &DetectConfig) -> Duration {
-        let all: f64 = self.times.iter().sum();
-        // A quantile needs that many observations beyond it to mean anything; below 200 the default holds.
-        if all < 200.0 {
-            return config.initial_grace;
-        }
-        let mut beyond = all;
-        for (count, bound) in self.times.iter().zip(PATIENCE) {
-            beyond -= count;
-            if beyond <= all * 0.001 {
-                return (bound * 3 / 2).clamp(config.min_grace, config.max_grace);
-            }
-        }
-        config.max_grace
     }
 }

@@ -5,16 +5,92 @@
 use super::classify::Features;
 use super::incident::{IncidentKind, ServerMode, Severity};
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
-use super::tally::Count;
-use super::watch::{WINDOW, Watch};
+use super::tally::{Count, PATIENCE, Tally};
+use super::watch::{BUSY_BINS, WINDOW, Watch};
 use crate::config::detect::DetectConfig;
 use crate::time::Timestamp;
+use std::time::Duration;
+
+/// Bins of completions that make them usual: 10 s.
+const RUSH_HISTORY: u32 = 20;
+/// Variance over mean of completions, as assumed of unresolved attempts nothing is known of.
+const CLUMPING: f64 = 3.0;
 
 impl Watch {
-    /// Mean flood units a bin in peace.
+    /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
+    pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
+        let mut units = tally.failed();
+        // Copies that no stack would send: more than one a second for each attempt still open. What was not used of that may be
+        // used later: a tap that captures twice makes two copies of one.
+        let open = (self.gauges[0] + self.gauges[1]) as f64;
+        self.spare_copies = (self.spare_copies + open / BINS_PER_SECOND).min(4.0 * open);
+        let copies = tally.of(Count::Copies);
+        let stacks = copies.min(self.spare_copies);
+        self.spare_copies -= stacks;
+        units += copies - stacks;
+        // SYNs that the table could not follow, and attempts it had to let go: charged by the share that stays unresolved.
+        self.unseen += tally.of(Count::Attempts) - tally.of(Count::Represented);
+        let charge = self.unseen.max(0.0) + tally.of(Count::Evicted);
+        if charge > 0.0 {
+            self.unseen = self.unseen.min(0.0);
+            units += charge * self.unresolved_share();
+        }
+        // What the sensor lost it cannot have seen completed.
+        units = (units - loss * tally.of(Count::Attempts)).max(0.0);
+        self.credit += tally.of(Count::Late);
+        let settled = self.credit.min(units);
+        self.credit = (self.credit - settled) * 0.9;
+        units - settled
+    }
+
+    /// Share of the attempts of the last two seconds that stayed unresolved; all of them where nothing else is known.
+    fn unresolved_share(&self) -> f64 {
+        let [bad, good] = self.fates;
+        if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
+    }
+
+    /// Mean flood units a bin in peace. Where more handshakes complete than usual, more fail: a rush hour has more of both.
     pub(super) fn expected(&self) -> f64 {
         let now = self.both(Count::Completed) / self.window_bins();
-        self.baseline.mean(self.completed.value().max(now))
+        self.baseline.mean(self.completed.value().max(now)) * self.rush()
+    }
+
+    /// By what factor completions have surely risen above the usual: two standard deviations of clumped arrivals are no rise.
+    fn rush(&self) -> f64 {
+        let usual = self.completed.value();
+        if self.completed.bins() < f64::from(RUSH_HISTORY) || usual <= 0.0 {
+            return 1.0;
+        }
+        let surely = |now: f64, bins: f64| (now - 2.0 * (CLUMPING * now).sqrt()) / bins;
+        // Of the last seconds, to see a crowd come at once; of the last minute, to be sure of a smaller rise. An exponential mean
+        // is worth twice its time constant.
+        let bins = self.window_bins();
+        let long = 2.0 * BUSY_BINS;
+        let now = surely(self.both(Count::Completed), bins).max(surely(self.busy * long, long));
+        (now / usual).max(1.0)
+    }
+
+    /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.
+    pub(super) fn occupancy(&self) -> f64 {
+        let [_, _, sent, received] = self.gauges;
+        if self.answers { received as f64 } else { (sent + received) as f64 }
+    }
+
+    /// Its grace age: half as much again as nearly all of its handshakes take.
+    pub(super) fn grace(&self, config: &DetectConfig) -> Duration {
+        let all: f64 = self.times.iter().sum();
+        // A quantile needs that many observations beyond it to mean anything; below 200 the default holds.
+        if all < 200.0 {
+            return config.initial_grace;
+        }
+        let mut beyond = all;
+        for (count, bound) in self.times.iter().zip(PATIENCE) {
+            beyond -= count;
+            if beyond <= all * 0.001 {
+                return (bound * 3 / 2).clamp(config.min_grace, config.max_grace);
+            }
+        }
+        config.max_grace
     }
 
     pub(super) fn grace_bins(&self, config: &DetectConfig) -> u64 {
@@ -110,6 +186,8 @@ impl Watch {
             // Reading the sketches takes a few microseconds: only where it matters.
             sources: if with_sources { self.distinct().0 } else { 0.0 },
             entries: self.both(Count::Sketched),
+            each_bin: self.each_bin,
+            usual_each_bin: self.expected(),
             history: self.attempts.bins(),
             answers: self.answers,
             heard: heard.since(began).as_secs_f64(),
@@ -188,14 +266,17 @@ impl Watch {
         }
     }
 
-    /// What the smoothed units stay below in peace: three standard deviations of a mean over ten bins.
+    /// What the smoothed units stay below once it is over: three standard deviations of a mean over ten bins, or half of what the
+    /// alarm was about, where that is less. A flood slow enough to hide in the noise of ten bins has not ended because it does.
     pub(super) fn upper(&self, mean: f64) -> f64 {
-        mean + 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5
+        let noise = 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5;
+        mean + self.alarmed_at.map_or(noise, |shift| noise.min(shift / 2.0))
     }
 
     /// Starts afresh after an incident.
     pub(super) fn end_episode(&mut self) {
         self.incident = None;
+        self.alarmed_at = None;
         self.cusum.reset();
         self.silence = 0.0;
         self.drought = 0.0;

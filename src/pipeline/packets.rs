@@ -140,8 +140,9 @@ impl<'a> PacketLoop<'a> {
     #[cold]
     fn close_bins(&mut self, now: Timestamp) {
         let Some(mut end) = self.bin_ends else {
-            self.bin_ends = Some(bin_end_after(now));
-            self.sensor.reaches(&self.thread, now);
+            let end = bin_end_after(now);
+            self.bin_ends = Some(end);
+            self.sensor.reaches(&self.thread, end.minus(BIN));
             return;
         };
         let silent_from = end.plus(LONGEST_SILENCE);

@@ -154,9 +154,14 @@ impl Sensor {
         thread
     }
 
-    /// The thread's first sign of life: from now on the others wait for its bins.
-    pub(super) fn reaches(&self, thread: &Thread, now: Timestamp) {
-        thread.reached.store(now.as_nanos(), Ordering::Relaxed);
+    /// The thread's first sign of life, within the bin that begins at `start`: from now on the others wait for its bins.
+    pub(super) fn reaches(&self, thread: &Thread, start: Timestamp) {
+        let mut judge = lock(&self.judge);
+        thread.reached.store(start.as_nanos(), Ordering::Relaxed);
+        // The first thread says where the first bin begins; without it the second one's first frame would end a bin anywhere.
+        if judge.evaluated == Timestamp::EPOCH {
+            judge.evaluated = start;
+        }
     }
 
     /// Hands over what a thread observed up to the end of a bin; judges the bin once every thread has closed it.

@@ -19,10 +19,30 @@ pub struct Pace {
     pub duration: Duration,
     /// Rate rises from 0 to its full height over this time.
     pub ramp: Duration,
+    /// Rate swings below its full height.
+    pub rhythm: Option<Rhythm>,
     /// At most this many; 0: no limit.
     pub count: u64,
     /// How they are spread.
     pub spread: Spread,
+}
+
+/// A rate that swings as a day's does: full in the middle of each period, lowest at its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rhythm {
+    /// From one low to the next, seconds.
+    pub period: f64,
+    /// How deep it falls: the share of the full rate that is missing at the low, 0 to 1.
+    pub depth: f64,
+}
+
+impl Rhythm {
+    /// Share of the full rate at a moment.
+    fn share(self, at: f64) -> f64 {
+        let phase = std::f64::consts::TAU * at / self.period;
+        1.0 - self.depth * phase.cos().mul_add(0.5, 0.5)
+    }
 }
 
 /// How arrivals are spread over time.
@@ -121,6 +141,11 @@ impl Iterator for Arrivals {
             if at < ramp && !self.random.chance(at / ramp) {
                 continue;
             }
+            if let Some(rhythm) = self.pace.rhythm
+                && !self.random.chance(rhythm.share(at))
+            {
+                continue;
+            }
             self.given += 1;
             return Some(self.pace.start + Duration::from_secs_f64(at));
         }
@@ -137,6 +162,7 @@ mod tests {
             start: Duration::from_secs(10),
             duration: Duration::from_secs(2_000),
             ramp: Duration::ZERO,
+            rhythm: None,
             count: 0,
             spread,
         }
@@ -187,6 +213,20 @@ mod tests {
         let bins = bins(pace(0.0, Spread::Pulsed(pulse)));
         assert_eq!((bins[0], bins[1], bins[19], bins[20], bins[21]), (128.0, 0.0, 0.0, 128.0, 0.0));
         assert_eq!(bins.iter().sum::<f64>(), 200.0 * 128.0);
+    }
+
+    #[test]
+    fn a_rhythm_swings_between_its_low_and_its_full_rate() {
+        let rhythm = Some(Rhythm { period: 1_000.0, depth: 0.8 });
+        let bins = bins(Pace { rhythm, ..pace(50.0, Spread::Poisson) });
+        let mean = |from: usize| bins[from..from + 100].iter().sum::<f64>() / 100.0 / BIN;
+        // 50 s around the low and around the height: a fifth of 50 a second, and nearly all; six standard errors.
+        assert!(
+            (mean(1_950) - 10.2).abs() < 2.8 && (mean(950) - 49.8).abs() < 6.0,
+            "{} {}",
+            mean(1_950),
+            mean(950)
+        );
     }
 
     #[test]

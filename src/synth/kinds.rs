@@ -1,7 +1,7 @@
 //! The kinds of traffic a scenario may name, each key with its default.
 
 use super::address::{Prefix, Targets};
-use super::arrivals::Pulse;
+use super::arrivals::{Pulse, Rhythm};
 use super::frame::Encapsulation;
 use super::scenario::{optional_seconds, seconds};
 use serde::Deserialize;
@@ -29,6 +29,8 @@ pub struct Handshakes {
     /// The rate rises from nothing over this time: a flash crowd.
     #[serde(deserialize_with = "seconds")]
     pub ramp: Duration,
+    /// The rate swings as a day's does; `rate` is the highest.
+    pub rhythm: Option<Rhythm>,
     /// At most so many; 0: no limit.
     pub count: u64,
     /// Share refused by the server.
@@ -221,6 +223,7 @@ impl Default for Handshakes {
             start: Duration::ZERO,
             duration: None,
             ramp: Duration::ZERO,
+            rhythm: None,
             count: 0,
             refused: 0.0,
             unanswered: 0.0,

@@ -1,7 +1,7 @@
 //! From one kind of traffic to its conversations, in order of their beginning.
 
 use super::address::{Prefix, Targets};
-use super::arrivals::{Arrivals, Pace, Pulse, Spread};
+use super::arrivals::{Arrivals, Pace, Pulse, Rhythm, Spread};
 use super::conversation::{Close, Conversation, Look, Script, retransmission};
 use super::frame::Encapsulation;
 use super::kinds::{Answers, Backscatter, Flood, Handshakes, Outage, Scan};
@@ -81,6 +81,11 @@ impl Traffic {
             Self::Handshakes(h) if !(0.0..1e6).contains(&h.dispersion) => {
                 Err("'dispersion' must be 0 or more")
             }
+            Self::Handshakes(Handshakes { rhythm: Some(Rhythm { period, depth }), .. })
+                if !(*period > 0.0 && period.is_finite() && (0.0..=1.0).contains(depth)) =>
+            {
+                Err("a rhythm needs a period above 0 and a depth from 0 to 1")
+            }
             Self::Handshakes(h) if h.rtt_mean < h.rtt_min => Err("'rtt_mean' must not be below 'rtt_min'"),
             Self::Handshakes(h) if mixed(h.servers, h.clients) => Err(MIXED),
             Self::Flood(f) if !(0.0..=1.0).contains(&f.answered) => Err("'answered' is a share from 0 to 1"),
@@ -117,7 +122,8 @@ impl Traffic {
             Self::Backscatter(b) => (b.rate, b.start, b.duration, b.count, Duration::ZERO, Spread::Poisson),
         };
         let duration = duration.unwrap_or_else(|| whole.saturating_sub(start));
-        Pace { rate, start, duration, ramp, count, spread }
+        let rhythm = if let Self::Handshakes(h) = self { h.rhythm } else { None };
+        Pace { rate, start, duration, ramp, rhythm, count, spread }
     }
 }
 

@@ -13,8 +13,9 @@ use super::waiting::StillOpen;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Deadlines are looked at this often at the most, of network time: often enough that nothing shows, seldom enough that a flood
-/// does not pay for it with each packet.
+/// Deadlines are looked at on multiples of this, of network time: often enough that nothing shows, seldom enough that a flood does
+/// not pay for it with each packet. The same multiples for every thread, so that what comes first does not depend on who else
+/// has packets.
 const STRIDE: Duration = Duration::from_millis(1);
 
 /// What became of a record that was due.
@@ -48,6 +49,7 @@ impl Tracker {
     }
 
     fn advance_to(&mut self, now: Timestamp, sink: &mut impl EventSink) {
+        let now = stride_before(now);
         let emergency = self.table.update_emergency();
         let waits = self.waits(emergency);
         let mut budget = self.budget;
@@ -58,7 +60,11 @@ impl Tracker {
         self.lag = due.map_or(Duration::ZERO, |due| now.since(due));
         // In an emergency the waits change with the table, not with time: look again soon.
         let soon = now.plus(STRIDE);
-        self.next_due = if emergency { soon } else { due.map_or(Timestamp::FAR_FUTURE, |due| due.max(soon)) };
+        self.next_due = if emergency {
+            soon
+        } else {
+            due.map_or(Timestamp::FAR_FUTURE, |due| stride_after(due).max(soon))
+        };
     }
 
     fn waits(&self, emergency: bool) -> Waits {
@@ -169,4 +175,16 @@ fn overdue<K: Laned>(record: Record<K>, open: StillOpen, sink: &mut impl EventSi
     };
     let flow = record.key.flow(open.originator_is_low);
     sink.on_event(&HandshakeEvent { ts: record.at, flow, weight: 1 << open.level, kind });
+}
+
+/// The last multiple of [`STRIDE`] that is not after `at`.
+fn stride_before(at: Timestamp) -> Timestamp {
+    let stride = STRIDE.as_nanos() as i64;
+    Timestamp::from_nanos(at.as_nanos().div_euclid(stride).saturating_mul(stride))
+}
+
+/// The first multiple of [`STRIDE`] that is not before `at`.
+fn stride_after(at: Timestamp) -> Timestamp {
+    let before = stride_before(at);
+    if before < at { before.plus(STRIDE) } else { before }
 }

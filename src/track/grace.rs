@@ -9,16 +9,18 @@ use std::time::Duration;
 
 /// The ages there are. Between 0.25 s, under which a slow path looks like an attack, and 3 s, over which an attack has done its
 /// harm; one queue each.
-pub(crate) const GRACE: [Duration; 5] = [
+pub(crate) const GRACE: [Duration; 6] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
+    Duration::from_millis(1500),
     Duration::from_secs(2),
     Duration::from_secs(3),
 ];
 
-/// For a server nobody has learned yet: 1 s, when every stack has sent its SYN-ACK a second time (RFC 6298 section 2.1).
-const UNLEARNED: u8 = 2;
+/// For a server nobody has learned yet: 1.5 s. Every stack has sent its SYN or SYN-ACK a second time after 1 s (RFC 6298 section
+/// 2.1); at that very age the copy may still be on its way.
+const UNLEARNED: u8 = 3;
 
 /// Servers share a class by chance of 1 in 65,536.
 const CLASSES: usize = 1 << 16;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 impl Queue {
     /// How long until it holds `capacity` entries, if so many a second go on being added; none if it does not within `horizon`.
-    pub(super) fn time_to(
+    pub(in crate::detect::backlog) fn time_to(
         &self,
         capacity: u64,
         backlog: u64,

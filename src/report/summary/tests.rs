@@ -101,5 +101,5 @@ fn latency_is_told_as_exactly_as_it_is_known() {
         text.contains("SYN to SYN-ACK  p50 <= 100 \u{b5}s  p90 <= 100 \u{b5}s  p99 <= 10 ms   of 99\n"),
         "{text}"
     );
-    assert!(text.contains("SYN to ACK      p50 > 63 s     p90 > 63 s     p99 > 63 s    of 1\n"), "{text}");
+    assert!(text.contains("SYN to ACK      p50 > 63 s     p90 > 63 s     p99 > 63 s     of 1\n"), "{text}");
 }

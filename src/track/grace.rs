@@ -1,9 +1,7 @@
 //! Stage 3 of 5, track: the grace age of each server, past which an open attempt counts as unresolved.
 //!
-//! A fixed array of classes by keyed hash; detection learns the ages and the pipeline writes them here. No clock.
+//! A fixed array of classes; detection learns the ages and the pipeline writes them here. No clock.
 
-use crate::decode::segment::Endpoint;
-use ahash::RandomState;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -22,37 +20,30 @@ pub(crate) const GRACE: [Duration; 6] = [
 /// 2.1); at that very age the copy may still be on its way.
 const UNLEARNED: u8 = 3;
 
-/// Servers share a class by chance of 1 in 65,536.
+/// One for each place that `shares` gives servers; they share a class by chance of 1 in 65,536.
 const CLASSES: usize = 1 << 16;
 
-/// Grace ages by server.
-pub(crate) struct GraceAges {
-    classes: Box<[AtomicU8]>,
-    hasher: RandomState,
-}
+/// Grace ages by the place of a server.
+pub(crate) struct GraceAges(Box<[AtomicU8]>);
 
 impl GraceAges {
-    pub(crate) fn new(hasher: RandomState) -> Self {
-        Self { classes: (0..CLASSES).map(|_| AtomicU8::new(UNLEARNED)).collect(), hasher }
+    pub(crate) fn new() -> Self {
+        Self((0..CLASSES).map(|_| AtomicU8::new(UNLEARNED)).collect())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.classes.len()
-    }
-
-    fn class_of(&self, server: Endpoint) -> &AtomicU8 {
-        &self.classes[self.hasher.hash_one(server) as usize % CLASSES]
+        self.0.len()
     }
 
     /// Index into [`GRACE`].
     #[inline]
-    pub(crate) fn class(&self, server: Endpoint) -> usize {
-        usize::from(self.class_of(server).load(Ordering::Relaxed))
+    pub(crate) fn class(&self, place: u16) -> usize {
+        usize::from(self.0[usize::from(place)].load(Ordering::Relaxed))
     }
 
     /// Sets a server's grace age, rounded up to one of [`GRACE`].
-    pub(crate) fn learn(&self, server: Endpoint, age: Duration) {
+    pub(crate) fn learn(&self, place: u16, age: Duration) {
         let class = GRACE.iter().position(|&step| step >= age).unwrap_or(GRACE.len() - 1);
-        self.class_of(server).store(class as u8, Ordering::Relaxed);
+        self.0[usize::from(place)].store(class as u8, Ordering::Relaxed);
     }
 }

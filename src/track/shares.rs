@@ -33,6 +33,14 @@ pub(crate) struct Shares {
     hasher: RandomState,
 }
 
+/// Where the figures of a server and of its host lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// The server's; its grace age lies at the same place.
+    pub(crate) server: u16,
+    host: u16,
+}
+
 /// What the table does with a new attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -52,34 +60,40 @@ impl Shares {
         2 * COUNTERS * size_of::<AtomicU32>()
     }
 
+    /// Where a server's figures lie. Three hashes of an address are worth keeping for the next packet to the same server.
     #[inline]
-    fn place(&self, server: Endpoint) -> usize {
-        self.hasher.hash_one(server) as usize % COUNTERS
+    pub(crate) fn places(&self, server: Endpoint) -> Places {
+        Places { server: self.place(server), host: self.place(host(server)) }
     }
 
     #[inline]
-    fn counter(&self, server: Endpoint) -> &AtomicU32 {
-        &self.counters[self.place(server)]
+    fn place(&self, whose: Endpoint) -> u16 {
+        self.hasher.hash_one(whose) as u16
+    }
+
+    #[inline]
+    fn counter(&self, place: u16) -> &AtomicU32 {
+        &self.counters[usize::from(place)]
     }
 
     /// Notes that an attempt towards `server` is not in the table though its answers may be seen.
     pub(crate) fn refused(&self, server: Endpoint, now: Timestamp) {
-        self.refused[self.place(server)].store(seconds(now), Ordering::Relaxed);
+        self.refused[usize::from(self.place(server))].store(seconds(now), Ordering::Relaxed);
     }
 
     /// Whether an answer of `server` may be to an attempt that is not in the table.
     pub(crate) fn refused_lately(&self, server: Endpoint, now: Timestamp) -> bool {
-        let refused = self.refused[self.place(server)].load(Ordering::Relaxed);
+        let refused = self.refused[usize::from(self.place(server))].load(Ordering::Relaxed);
         refused != 0 && seconds(now).wrapping_sub(refused) <= ANSWERS_FOR
     }
 
-    /// Judges a new attempt towards `server` while `free` places are left: by what the server holds and by what its whole host
+    /// Judges a new attempt towards a server while `free` places are left: by what the server holds and by what its whole host
     /// does, or a flood over all ports of one host would be nobody's share.
     #[inline]
-    pub(crate) fn admit(&self, server: Endpoint, free: usize) -> Admission {
-        let held = |whose| u64::from(self.counter(whose).load(Ordering::Relaxed));
-        let by_server = admission(held(server), ALPHA, free as u64);
-        let by_host = admission(held(host(server)), HOST_ALPHA, free as u64);
+    pub(crate) fn admit(&self, at: Places, free: usize) -> Admission {
+        let held = |place| u64::from(self.counter(place).load(Ordering::Relaxed));
+        let by_server = admission(held(at.server), ALPHA, free as u64);
+        let by_host = admission(held(at.host), HOST_ALPHA, free as u64);
         match (by_server, by_host) {
             (Admission::Sample(server), Admission::Sample(host)) => Admission::Sample(server.max(host)),
             (Admission::Refuse, _) | (_, Admission::Refuse) => Admission::Refuse,
@@ -87,15 +101,15 @@ impl Shares {
     }
 
     #[inline]
-    pub(crate) fn entered(&self, server: Endpoint) {
-        self.counter(server).fetch_add(1, Ordering::Relaxed);
-        self.counter(host(server)).fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn entered(&self, at: Places) {
+        self.counter(at.server).fetch_add(1, Ordering::Relaxed);
+        self.counter(at.host).fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(crate) fn left(&self, server: Endpoint) {
-        self.counter(server).fetch_sub(1, Ordering::Relaxed);
-        self.counter(host(server)).fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn left(&self, at: Places) {
+        self.counter(at.server).fetch_sub(1, Ordering::Relaxed);
+        self.counter(at.host).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

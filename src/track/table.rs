@@ -6,7 +6,7 @@ use super::flow::{Flow, Tuple, TupleV4, TupleV6};
 use super::grace::GraceAges;
 use super::handshake::Attempt;
 use super::remembered::Remembered;
-use super::shares::Shares;
+use super::shares::{Places, Shares};
 use super::visibility::Visibility;
 use super::waiting::{Ticket, Waiting};
 use crate::config::TableConfig;
@@ -185,7 +185,7 @@ impl HalfOpenTable {
             emergencies: AtomicU64::new(0),
             sampler: hasher(3),
             shares: Shares::new(hasher(4)),
-            grace: GraceAges::new(hasher(7)),
+            grace: GraceAges::new(),
             waiting: Waiting::new(config.entries),
             remembered: Remembered::new(config.remembered, hasher(5)),
             visibility: Visibility::new(hasher(6)),
@@ -258,7 +258,7 @@ impl HalfOpenTable {
 
     /// Sets a server's grace age; it holds for attempts opened from now on.
     pub fn learn_grace(&self, server: Endpoint, age: Duration) {
-        self.grace.learn(server, age);
+        self.grace.learn(self.shares.places(server).server, age);
     }
 
     /// Visits an attempt and keeps or removes it. Locking: one shard, for the length of `act`.
@@ -287,7 +287,8 @@ impl HalfOpenTable {
         result
     }
 
-    /// Visits an attempt, which stays (changed as `present` says, even into another one), or enters what `absent` gives.
+    /// Visits an attempt, which stays (changed as `present` says, even into another one), or enters what `absent` gives, at the
+    /// expense of the server whose figures lie `at` these places.
     /// Locking: one shard, for the length of either.
     #[inline]
     pub(crate) fn visit_or_enter<K: Keyed, R>(
@@ -295,6 +296,7 @@ impl HalfOpenTable {
         key: &K,
         place: Place,
         now: Timestamp,
+        at: Places,
         present: impl FnOnce(&mut Attempt) -> R,
         absent: impl FnOnce() -> (Option<Attempt>, R),
     ) -> R {
@@ -306,8 +308,8 @@ impl HalfOpenTable {
                 entry.insert(Stored::pack(&attempt));
                 drop(entry);
                 if attempt.originator_is_low != was_low {
-                    self.shares.left(key.flow(was_low).resp);
-                    self.shares.entered(key.flow(attempt.originator_is_low).resp);
+                    self.shares.left(self.shares.places(key.flow(was_low).resp));
+                    self.shares.entered(self.shares.places(key.flow(attempt.originator_is_low).resp));
                 }
                 result
             }
@@ -316,7 +318,7 @@ impl HalfOpenTable {
                 if let Some(attempt) = attempt {
                     // Counted before it can be found and removed by another thread, so that no counter ever wraps.
                     self.entries.fetch_add(1, Ordering::Relaxed);
-                    self.shares.entered(key.flow(attempt.originator_is_low).resp);
+                    self.shares.entered(at);
                     if place == Place::Crossed {
                         self.crossed.fetch_add(1, Ordering::Relaxed);
                     }
@@ -329,7 +331,7 @@ impl HalfOpenTable {
 
     fn left<K: Tuple>(&self, key: &K, place: Place, originator_is_low: bool) {
         self.entries.fetch_sub(1, Ordering::Relaxed);
-        self.shares.left(key.flow(originator_is_low).resp);
+        self.shares.left(self.shares.places(key.flow(originator_is_low).resp));
         if place == Place::Crossed {
             self.crossed.fetch_sub(1, Ordering::Relaxed);
         }

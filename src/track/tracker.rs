@@ -10,12 +10,13 @@ use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
 use super::lane::Lane;
 use super::remembered::End;
-use super::shares::Admission;
+use super::shares::{Admission, Places};
 use super::table::{Fate, HalfOpenTable, Keyed, Place};
 use super::waiting::Ticket;
 use crate::config::TableConfig;
-use crate::decode::segment::{Segment, SegmentKind};
+use crate::decode::segment::{Endpoint, Segment, SegmentKind};
 use crate::time::Timestamp;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct Tracker {
     /// Records looked at in one call of `advance`, at most.
     pub(super) budget: usize,
     pub(super) lag: Duration,
+    /// The server of the last SYN: in a flood it is that of the next one as well.
+    last: (Endpoint, Places),
 }
 
 /// A tuple that knows its lane.
@@ -82,6 +85,8 @@ impl Laned for TupleV6 {
 struct Wait {
     class: usize,
     ticket: Ticket,
+    /// Where its server's figures lie.
+    at: Places,
 }
 
 /// What a SYN met.
@@ -98,6 +103,8 @@ impl Tracker {
     /// A tracker on a table. `budget` bounds how many deadlines one call of [`Self::advance`] handles, so that a live packet is
     /// never held up; `usize::MAX` where nothing waits (replay).
     pub fn new(table: Arc<HalfOpenTable>, config: &TableConfig, budget: usize) -> Self {
+        let nobody = Endpoint::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let last = (nobody, table.shares.places(nobody));
         let (v4, v6) = (Lane::new(table.waiting.lane()), Lane::new(table.waiting.lane()));
         Self {
             table,
@@ -108,6 +115,7 @@ impl Tracker {
             next_due: Timestamp::FAR_FUTURE,
             budget,
             lag: Duration::ZERO,
+            last,
         }
     }
 
@@ -160,9 +168,13 @@ impl Tracker {
 
     fn on_syn<K: Laned>(&mut self, key: K, src_is_low: bool, segment: &Segment, sink: &mut impl EventSink) {
         let flow = key.flow(src_is_low);
-        let class = self.table.grace.class(flow.resp);
+        if self.last.0 != flow.resp {
+            self.last = (flow.resp, self.table.shares.places(flow.resp));
+        }
+        let at = self.last.1;
+        let class = self.table.grace.class(at.server);
         let lane = K::lane(self).ring();
-        let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class) };
+        let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class), at };
         let mut place = Place::First;
         let mut met = if self.table.has_crossed()
             && !self.is_open(&key, Place::First, segment)
@@ -287,14 +299,14 @@ impl Tracker {
             {
                 return (None, Met::Remembered { expired: ended.end == End::Expired });
             }
-            match table.shares.admit(flow.resp, table.free()) {
+            match table.shares.admit(wait.at, table.free()) {
                 Admission::Sample(level) if !full && table.samples(&flow, segment.seq, level) => {
                     (Some(fresh(level)), Met::Opened { level })
                 }
                 Admission::Sample(_) | Admission::Refuse => (None, Met::Refused),
             }
         };
-        table.visit_or_enter(&key, place, segment.ts, present, absent)
+        table.visit_or_enter(&key, place, segment.ts, wait.at, present, absent)
     }
 
     /// Puts any other segment to the attempt of its tuple; whether there was one.

@@ -14,7 +14,7 @@ RUN cargo build --release --locked \
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="halfopen" \
       org.opencontainers.image.description="SYN flood detector and embryonic-connection monitor" \
-      org.opencontainers.image.licenses="Apache-2.0 OR MIT"
+      org.opencontainers.image.licenses="MIT"
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libpcap0.8 \
     && rm -rf /var/lib/apt/lists/* \
@@ -24,8 +24,10 @@ RUN apt-get update \
 COPY --from=build /build/target/release/halfopen /usr/local/bin/halfopen
 USER halfopen
 EXPOSE 10793
+# Where the health check asks; set it where --web.listen-address is another.
+ENV HALFOPEN_HEALTH_ADDRESS=127.0.0.1:10793
 # No tool to fetch with is installed; bash can open the connection itself.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/10793 && printf 'GET /-/healthy HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -t 3 line <&3 && [[ $line == *' 200 '* ]]"]
+    CMD ["bash", "-c", "host=${HALFOPEN_HEALTH_ADDRESS%:*} && host=${host#[} && exec 3<>/dev/tcp/${host%]}/${HALFOPEN_HEALTH_ADDRESS##*:} && printf 'GET /-/healthy HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -t 3 line <&3 && [[ $line == *' 200 '* ]]"]
 ENTRYPOINT ["halfopen"]
 CMD ["run"]

@@ -601,12 +601,14 @@ def sensor():
                 8, 8, "bytes",
             ),
             panel(
-                "timeseries", "Scrapes", "How long does a scrape of the sensor take, and how many series does it bring?",
+                "timeseries", "Scrapes", "How long does a scrape of the sensor take, how many series does it bring, and do other connections crowd it?",
                 [
                     target(f"scrape_duration_seconds{{{on}, job=~\".*halfopen.*\"}}", "time {{instance}}"),
                     target(f"scrape_samples_scraped{{{on}, job=~\".*halfopen.*\"}}", "series {{instance}}"),
+                    target(f"sum(increase(halfopen_http_connections_evicted_total{{{on}}}[$__rate_interval]))", "idle connections closed"),
+                    target(f"sum(increase(halfopen_http_connections_refused_total{{{on}}}[$__rate_interval]))", "connections refused"),
                 ],
-                8, 8, "s", overrides=[{"matcher": {"id": "byRegexp", "options": "series.*"}, "properties": [{"id": "unit", "value": "short"}, {"id": "custom.axisPlacement", "value": "right"}]}],
+                8, 8, "s", overrides=[{"matcher": {"id": "byRegexp", "options": "(series|idle|connections).*"}, "properties": [{"id": "unit", "value": "short"}, {"id": "custom.axisPlacement", "value": "right"}]}],
             ),
         ],
     )

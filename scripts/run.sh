@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the sensor that `cargo build --release` made, with the right to capture, and says where its page is.
+# Starts the sensor that `cargo build --release` made, with the right to capture. Its log says where its page is; Ctrl-C stops it.
 # Arguments are passed on to `halfopen run`.
 set -eu
 
@@ -23,17 +23,4 @@ if [ "$(id -u)" -ne 0 ] && [ "$(uname)" = Linux ] && ! getcap "$binary" 2>/dev/n
     fi
 fi
 
-listen=127.0.0.1:10793 path=/metrics before=
-for argument in "$@"; do
-    case $before in
-        --web.listen-address) listen=$argument ;;
-        --web.telemetry-path) path=$argument ;;
-    esac
-    case $argument in
-        --web.listen-address=*) listen=${argument#*=} ;;
-        --web.telemetry-path=*) path=${argument#*=} ;;
-    esac
-    before=$argument
-done
-say "page: http://$listen/   metrics: http://$listen$path   stop with Ctrl-C"
 exec "$binary" run "$@"

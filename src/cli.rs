@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use halfopen::config::{Config, ListenAddress, LogFormat, LogLevel, TelemetryPath};
 use std::path::PathBuf;
 
@@ -167,29 +167,27 @@ pub(crate) enum Refused {
     Wrong(String),
 }
 
-impl From<clap::Error> for Refused {
-    fn from(error: clap::Error) -> Self {
+impl Refused {
+    /// From what clap says; `first` is the first argument, which may name a command.
+    pub(crate) fn new(error: &clap::Error, first: Option<&str>) -> Self {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             return Self::Asked(error.to_string());
         }
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             return Self::Wrong("no command given; try 'halfopen --help'".to_owned());
         }
-        Self::Wrong(one_line(&error.to_string()))
+        let command = first.filter(|word| Cli::command().find_subcommand(word).is_some());
+        Self::Wrong(one_line(&error.to_string(), command))
     }
 }
 
 /// clap's several paragraphs as one line: what is wrong, its tips, and where help is.
-fn one_line(text: &str) -> String {
+fn one_line(text: &str, command: Option<&str>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let mut line = String::new();
-    let mut command = "halfopen".to_owned();
     let mut after_usage = false;
     for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
-        if let Some(usage) = part.strip_prefix("Usage: ") {
-            // "halfopen replay [OPTIONS] <FILE>...": the words before the first that is not a command.
-            let words = usage.split(' ').take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
-            command = words.collect::<Vec<_>>().join(" ");
+        if part.starts_with("Usage: ") {
             after_usage = true;
         } else if !after_usage && !part.starts_with("For more information") {
             let glue = match line.chars().last() {
@@ -202,17 +200,32 @@ fn one_line(text: &str) -> String {
             line.push_str(part.strip_prefix("tip: ").unwrap_or(part));
         }
     }
-    format!("{line}; try '{command} --help'")
+    let command = command.map(|command| format!("{command} ")).unwrap_or_default();
+    format!("{line}; try 'halfopen {command}--help'")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_hint_names_the_command_whatever_the_binary_is_called() {
+        for (arguments, hint) in [
+            (&["ho-1.2", "replay", "--jsno", "x"][..], "try 'halfopen replay --help'"),
+            (&["ho-1.2", "run", "--web.listen-address", "nowhere"], "try 'halfopen run --help'"),
+            (&["ho-1.2", "rnu"], "try 'halfopen --help'"),
+        ] {
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            let Refused::Wrong(line) = Refused::new(&error, arguments.get(1).copied()) else {
+                panic!("{arguments:?}")
+            };
+            assert!(line.ends_with(hint) && !line.contains('\n'), "{line}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! same output, always.
 
 pub mod histogram;
+pub mod os_error;
 pub mod time;
 
 pub mod config;

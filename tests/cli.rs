@@ -84,9 +84,12 @@ fn wrong_usage_is_one_line_and_status_2() {
         (&["run", "--web.listen-address", "nowhere"][..], "'nowhere' has no port"),
         (&["run", "--web.telemetry-path", "/-/ready"][..], "taken by another page"),
         (&["run", "--log.level", "loud"][..], "error, warn, info, debug"),
+        (&["run", "-i", "any", "-i", "lo"][..], "name it alone, or leave it out"),
+        (&["run", "-i", ""][..], "'halfopen interfaces' lists them"),
+        (&["run", "--config.file", "/nonexistent/\n\u{1b}[31mx"][..], "/nonexistent/\\n\\u{1b}[31mx: "),
         (
             &["run", "--config.file", "/nonexistent/x.toml"][..],
-            "/nonexistent/x.toml: No such file or directory",
+            "/nonexistent/x.toml: no such file or directory",
         ),
     ] {
         let output = halfopen(arguments);
@@ -130,10 +133,7 @@ fn check_prints_each_problem_with_its_line() {
 
     let missing = halfopen(&["check", "/nonexistent/x.toml"]);
     assert_eq!(missing.status.code(), Some(2));
-    assert_eq!(
-        err(&missing),
-        "halfopen: /nonexistent/x.toml: No such file or directory; name an existing file\n"
-    );
+    assert_eq!(err(&missing), "halfopen: /nonexistent/x.toml: no such file or directory; check its name\n");
 }
 
 #[test]
@@ -178,6 +178,13 @@ fn what_replay_recommends_is_a_configuration() {
 fn what_cannot_be_read_or_written_is_status_1_and_one_line() {
     for (arguments, names) in [
         (&["replay", "/nonexistent/a.pcap"][..], "/nonexistent/a.pcap"),
+        (&["replay", "/nonexistent/a\nb\u{1b}"][..], "'/nonexistent/a\\nb\\u{1b}'"),
+        (&["replay", "/"][..], "is a directory; name a file in it"),
+        (
+            &["replay", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")][..],
+            "; write one with tcpdump -w FILE",
+        ),
+        (&["replay", "--metrics", "/nonexistent/m", "-"][..], "; "),
         (
             &["run", "-i", "nosuch0", "--web.listen-address", "127.0.0.1:0", "--log.level", "error"][..],
             "nosuch0",
@@ -187,7 +194,56 @@ fn what_cannot_be_read_or_written_is_status_1_and_one_line() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", err(&output));
         let text = err(&output);
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(text.contains(names), "{text}");
+        assert!(text.contains(names) && text.contains("; ") && !text.contains("os error"), "{text}");
+    }
+}
+
+#[test]
+fn a_link_type_nobody_decodes_is_told_and_counted() {
+    let pcap = Scratch::new("link.pcap", "");
+    let mut file = one_syn();
+    file[20..24].copy_from_slice(&4242_u32.to_le_bytes());
+    std::fs::write(pcap.path(), file).unwrap();
+    for arguments in
+        [&["replay", "--json", pcap.path()][..], &["replay", "--json", "-f", "port 80", pcap.path()]]
+    {
+        let output = halfopen(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        assert_eq!(
+            err(&output),
+            format!(
+                "halfopen: file '{}': link type 4242 is not decoded by halfopen; its 1 frames count as undecoded; \
+                 capture on an interface of another link type, or on 'any'\n",
+                pcap.path()
+            )
+        );
+        let document: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+        assert_eq!((&document["frames"]["read"], &document["frames"]["tcp"]), (&1.into(), &0.into()));
+    }
+}
+
+#[test]
+fn a_filter_that_does_not_compile_is_found_by_check() {
+    let file = Scratch::new("filter.toml", "[log]\nlevel = \"info\"\n[capture]\nfilter = \"junk junk\"\n");
+    let output = halfopen(&["check", file.path()]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = format!("{}: line 4: capture.filter: 'junk junk' does not compile: ", file.path());
+    assert!(out(&output).starts_with(&expected), "{}", out(&output));
+    assert_eq!(out(&output).lines().count(), 1);
+}
+
+#[test]
+fn two_outputs_in_one_place_are_refused() {
+    let pcap = Scratch::new("same.pcap", "");
+    std::fs::write(pcap.path(), one_syn()).unwrap();
+    let place = std::env::temp_dir().join(format!("halfopen-cli-{}-same", std::process::id()));
+    let other = std::env::temp_dir().join(".").join(place.file_name().unwrap());
+    let dotted = format!("{}/./{}", std::env::temp_dir().display(), place.file_name().unwrap().display());
+    for second in [place.to_str().unwrap(), other.to_str().unwrap(), dotted.as_str()] {
+        let output =
+            halfopen(&["replay", "--metrics", place.to_str().unwrap(), "--events", second, pcap.path()]);
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(!place.exists());
     }
 }
 

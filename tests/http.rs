@@ -27,6 +27,8 @@ const HOSTILE: &str = "<script>alert(\"x\")</script>";
 struct Fake {
     up: AtomicBool,
     asked: Mutex<Vec<(Option<String>, usize)>>,
+    /// Listings wait here while a test holds it.
+    gate: Mutex<()>,
 }
 
 impl SnapshotSource for Fake {
@@ -50,6 +52,7 @@ impl SnapshotSource for Fake {
 
     fn embryonic(&self, server: Option<&str>, limit: usize) -> Vec<EmbryonicView> {
         self.asked.lock().unwrap().push((server.map(str::to_owned), limit));
+        drop(self.gate.lock().unwrap());
         let view = EmbryonicView {
             originator: "198.18.0.1:1234".to_owned(),
             responder: "198.51.100.10:80".to_owned(),
@@ -119,7 +122,8 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
-        let fake = Arc::new(Fake { up: AtomicBool::new(true), asked: Mutex::default() });
+        let fake =
+            Arc::new(Fake { up: AtomicBool::new(true), asked: Mutex::default(), gate: Mutex::default() });
         let reloads = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reloads);
         let reload = move || match counted.fetch_add(1, Ordering::Relaxed) {
@@ -127,14 +131,16 @@ impl Served {
             _ => Err("f.toml: line 3: nope".to_owned()),
         };
         let path: TelemetryPath = "/metrics".parse().unwrap();
-        let web = Web::new(Arc::clone(&fake) as _, Arc::new(Metrics::new(50)), path, Box::new(reload));
+        let metrics = Arc::new(Metrics::new(50));
+        let connections = metrics.connections();
+        let web = Web::new(Arc::clone(&fake) as _, metrics, path, Box::new(reload));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
         let listeners = runtime.block_on(Listeners::bind(&[any])).unwrap();
         let address = listeners.addresses()[0];
         let (stop, stopping) = watch::channel(false);
-        runtime.spawn(listeners.serve(web.router(), stopping));
+        runtime.spawn(listeners.serve(web.router(), connections, stopping));
         Self { address, fake, reloads, stop, runtime: Some(runtime) }
     }
 
@@ -341,11 +347,73 @@ fn slow_clients_hold_up_nobody_and_are_cut_off() {
     let asked = std::time::SystemTime::now();
     assert_eq!(served.get("/metrics").0, 200);
     assert!(asked.elapsed().unwrap() < Duration::from_secs(2), "a scrape beside slow clients");
-    // Each is closed by the header timeout, five seconds after it connected; the read timeout would fail the test.
+    // Each is closed two seconds after it connected; the read timeout would fail the test.
     let mut rest = Vec::new();
     let closed = slow[0].read_to_end(&mut rest);
     assert!(closed.is_ok() || closed.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
     assert!(asked.elapsed().unwrap() < Duration::from_secs(10));
+}
+
+/// Connections that say nothing, from each of these loopback addresses in turn.
+fn idle(served: &Served, count: usize, from: &[[u8; 4]]) -> Vec<tokio::net::TcpStream> {
+    let runtime = served.runtime.as_ref().unwrap();
+    let connect = |n: usize| async move {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from[n % from.len()], 0))).unwrap();
+        socket.connect(served.address).await.unwrap()
+    };
+    runtime.block_on(async {
+        let mut open = Vec::new();
+        for n in 0..count {
+            open.push(connect(n).await);
+        }
+        open
+    })
+}
+
+#[test]
+fn a_scrape_gets_through_beside_idle_connections() {
+    for from in [&[[127, 0, 0, 1]][..], &[[127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 4]]] {
+        let served = Served::start();
+        let silent = idle(&served, 300, from);
+        let asked = std::time::SystemTime::now();
+        let (status, _, body) = served.get("/metrics");
+        assert_eq!(status, 200);
+        assert!(asked.elapsed().unwrap() < Duration::from_secs(2), "{from:?}");
+        let evicted = body.lines().find_map(|line| {
+            line.strip_prefix("halfopen_http_connections_evicted_total ")?.parse::<u64>().ok()
+        });
+        let room = if from.len() == 1 { 64 } else { 128 };
+        assert!(evicted.is_some_and(|evicted| evicted >= 300 - room), "{evicted:?}");
+        assert!(body.contains("\nhalfopen_http_connections_refused_total 0\n"));
+        drop(silent);
+    }
+}
+
+#[test]
+fn listings_are_made_two_at_a_time() {
+    let served = Served::start();
+    std::thread::scope(|scope| {
+        let gate = served.fake.gate.lock().unwrap();
+        let two: Vec<_> = (0..2).map(|_| scope.spawn(|| served.get("/api/v1/embryonic").0)).collect();
+        while served.fake.asked.lock().unwrap().len() < 2 {
+            std::thread::yield_now();
+        }
+        let (status, head, body) = served.get("/api/v1/embryonic");
+        assert!(status == 503 && head.contains("\r\nretry-after: 1\r\n"), "{status} {head}");
+        assert!(body.contains("try again"), "{body}");
+        drop(gate);
+        assert!(two.into_iter().all(|listing| listing.join().unwrap() == 200));
+    });
+    assert_eq!(served.get("/api/v1/embryonic").0, 200);
+}
+
+#[test]
+fn an_address_named_twice_is_bound_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let twice = [ListenAddress::Socket(free), ListenAddress::Socket(free)];
+    assert_eq!(runtime.block_on(Listeners::bind(&twice)).unwrap().addresses(), [free]);
 }
 
 #[test]

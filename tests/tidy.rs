@@ -13,8 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("report", &["detect::incident"]),
 ];
 
-/// Shared vocabulary: time, addresses, the histogram, and the configuration, of which each stage takes its own part.
-const SHARED: &[&str] = &["time", "histogram", "config", "decode::segment::Endpoint"];
+/// Shared vocabulary: time, addresses, the histogram, the words of an error, and the configuration, of which each stage takes its own part.
+const SHARED: &[&str] = &["time", "histogram", "os_error", "config", "decode::segment::Endpoint"];
 
 /// A file may have this many lines before its tests.
 const LONGEST: usize = 400;

@@ -1,7 +1,8 @@
 //! The binary's own part: the two commands that only look: `check` and `interfaces`.
 
 use super::{Failure, Status, complain, files, print, sources};
-use halfopen::config::{Config, DEFAULT_FILE};
+use halfopen::config::DEFAULT_FILE;
+use halfopen::os_error;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -12,15 +13,16 @@ pub(super) fn check(file: Option<PathBuf>) -> Result<Status, Failure> {
         print(&format!("{DEFAULT_FILE}: there is no such file, so the defaults apply\n"))?;
         return Ok(Status::Done);
     };
-    match Config::load(&file) {
+    match files::load(&file) {
         Ok(config) => {
             let servers = config.servers.len();
             let noun = if servers == 1 { "server" } else { "servers" };
-            print(&format!("{}: no problem found, {servers} {noun} to protect\n", file.display()))?;
+            let file = os_error::one_line(&file.display().to_string());
+            print(&format!("{file}: no problem found, {servers} {noun} to protect\n"))?;
             Ok(Status::Done)
         }
         Err(problems) if problems.list.iter().all(|problem| problem.line.is_none()) => {
-            complain(&problems.to_string());
+            complain(problems.lines());
             Ok(Status::Usage)
         }
         Err(problems) => {

@@ -1,7 +1,7 @@
 //! The binary's own part: files that are read and written around a run.
 
-use super::Failure;
-use halfopen::config::{Config, DEFAULT_FILE};
+use super::{Failure, sources};
+use halfopen::config::{Config, DEFAULT_FILE, Problems};
 use halfopen::report::unwritten;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,7 +12,12 @@ pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
     let Some(file) = file else {
         return Ok(Config::default());
     };
-    Config::load(file).map_err(|problems| Failure::Usage(problems.to_string()))
+    load(file).map_err(Failure::Configuration)
+}
+
+/// Reads a configuration file, its filter compiled to see whether it does.
+pub(super) fn load(file: &Path) -> Result<Config, Problems> {
+    Config::load(file, &sources::check_filter)
 }
 
 /// The file the sensor is configured by: the named one, else the default one where it exists.

@@ -10,6 +10,8 @@ mod sources;
 use crate::cli::{Cli, Command, Refused};
 use clap::Parser;
 use halfopen::capture::CaptureError;
+use halfopen::config::Problems;
+use halfopen::os_error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -29,8 +31,10 @@ enum Status {
 /// What keeps a command from going on: one line, or one line a problem.
 #[derive(Debug)]
 enum Failure {
-    /// Of usage or configuration.
+    /// Of usage.
     Usage(String),
+    /// Of the configuration.
+    Configuration(Problems),
     /// While running.
     Running(String),
 }
@@ -47,18 +51,25 @@ impl From<CaptureError> for Failure {
 
 /// Runs the command line and answers with the exit status.
 pub(crate) fn main() -> ExitCode {
-    let result = match Cli::try_parse().map_err(Refused::from) {
-        Ok(cli) => command(cli.command),
-        Err(Refused::Asked(text)) => print(&text).map(|()| Status::Done),
-        Err(Refused::Wrong(line)) => Err(Failure::Usage(line)),
-    };
-    let status = result.unwrap_or_else(|failure| {
-        let (text, status) = match failure {
-            Failure::Usage(text) => (text, Status::Usage),
-            Failure::Running(text) => (text, Status::Failed),
+    let result =
+        match Cli::try_parse().map_err(|error| Refused::new(&error, std::env::args().nth(1).as_deref())) {
+            Ok(cli) => command(cli.command),
+            Err(Refused::Asked(text)) => print(&text).map(|()| Status::Done),
+            Err(Refused::Wrong(line)) => Err(Failure::Usage(line)),
         };
-        complain(&text);
-        status
+    let status = result.unwrap_or_else(|failure| match failure {
+        Failure::Usage(line) => {
+            complain([line]);
+            Status::Usage
+        }
+        Failure::Configuration(problems) => {
+            complain(problems.lines());
+            Status::Usage
+        }
+        Failure::Running(line) => {
+            complain([line]);
+            Status::Failed
+        }
     });
     match status {
         Status::Done => ExitCode::SUCCESS,
@@ -81,18 +92,20 @@ fn command(command: Command) -> Result<Status, Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Running(format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Running(format!(
+            "cannot write to standard output: {}; check where it leads",
+            os_error::words(&error)
+        ))),
         _ => Ok(()),
     }
 }
 
-/// Writes lines to standard error, each under the program's name; control characters stay out of the terminal.
-fn complain(text: &str) {
+/// Writes errors to standard error, each one line under the program's name. The one place where a user's own words reach the
+/// terminal: control characters in them, newlines too, are written as escapes.
+fn complain(errors: impl IntoIterator<Item = String>) {
     let mut out = io::stderr().lock();
-    for line in text.lines() {
-        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    for error in errors {
+        let line = os_error::one_line(&error);
         // Nobody is left to be told that standard error is gone.
         let _ = writeln!(out, "halfopen: {line}");
     }

@@ -1,6 +1,6 @@
 //! The binary's own part: reading the configuration again while the sensor runs. A wrong file changes nothing.
 
-use super::{Failure, files};
+use super::files;
 use crate::cli::RunArgs;
 use halfopen::config::Config;
 use halfopen::pipeline::Sensor;
@@ -39,20 +39,20 @@ impl Reloader {
             tracing::warn!(msg = "configuration not reloaded", error = why);
             return Err(why);
         };
-        let mut config = match files::config(Some(file)) {
+        let mut config = match files::load(file) {
             Ok(config) => config,
-            Err(Failure::Usage(problems) | Failure::Running(problems)) => {
-                for problem in problems.lines() {
+            Err(problems) => {
+                let problems: Vec<String> = problems.lines().collect();
+                for problem in &problems {
                     tracing::error!(msg = "configuration not reloaded, the old one stays", error = problem);
                 }
-                return Err(format!("the old configuration stays: {}", problems.replace('\n', " | ")));
+                return Err(format!("the old configuration stays: {}", problems.join(" | ")));
             }
         };
         self.args.override_config(&mut config);
-        let mut restart = self.sensor.reload(&config);
+        self.sensor.reload(&config);
         self.metrics.limit_servers(config.web.top_servers);
-        restart.extend(needs_restart(&self.started, &config));
-        let restart = restart.join(", ");
+        let restart = needs_restart(&self.started, &config).join(", ");
         tracing::info!(msg = "configuration reloaded", file = %file.display(), servers = config.servers.len());
         if restart.is_empty() {
             return Ok("configuration reloaded".to_owned());
@@ -70,10 +70,21 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("capture.snaplen", old.capture.snaplen != new.capture.snaplen),
         ("capture.buffer", old.capture.buffer != new.capture.buffer),
         ("capture.promiscuous", old.capture.promiscuous != new.capture.promiscuous),
+        ("table.entries", old.table.entries != new.table.entries),
+        ("table.remembered", old.table.remembered != new.table.remembered),
+        ("detect.max_servers", old.detect.max_servers != new.detect.max_servers),
+        ("detect.max_hosts", old.detect.max_hosts != new.detect.max_hosts),
+        ("detect.max_prefixes", old.detect.max_prefixes != new.detect.max_prefixes),
+        ("detect.max_incidents", old.detect.max_incidents != new.detect.max_incidents),
         ("web.listen_address", old.web.listen != new.web.listen),
         ("web.telemetry_path", old.web.telemetry_path != new.web.telemetry_path),
-        ("journal", old.journal != new.journal),
-        ("evidence", old.evidence != new.evidence),
+        ("journal.path", old.journal.path != new.journal.path),
+        ("journal.max_bytes", old.journal.max_bytes != new.journal.max_bytes),
+        ("journal.keep", old.journal.keep != new.journal.keep),
+        ("evidence.path", old.evidence.path != new.evidence.path),
+        ("evidence.incident_bytes", old.evidence.incident_bytes != new.evidence.incident_bytes),
+        ("evidence.memory_bytes", old.evidence.memory_bytes != new.evidence.memory_bytes),
+        ("evidence.disk_bytes", old.evidence.disk_bytes != new.evidence.disk_bytes),
         ("log.level", old.log.level != new.log.level),
         ("log.format", old.log.format != new.log.format),
     ];
@@ -89,7 +100,7 @@ mod tests {
         let old = Config::default();
         let text = "[capture]\nsnaplen = 256\n[web]\ntop_servers = 7\nlisten_address = \":9\"\n[table]\nentries = 4096";
         let new = Config::parse("f", text).unwrap();
-        assert_eq!(needs_restart(&old, &new), ["capture.snaplen", "web.listen_address"]);
+        assert_eq!(needs_restart(&old, &new), ["capture.snaplen", "table.entries", "web.listen_address"]);
         assert!(needs_restart(&old, &old).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use super::{Failure, Status, complain, print};
 use crate::cli::ReplayArgs;
 use crate::shutdown::{Asked, Signals};
 use halfopen::detect::incident::{JournalEntry, Severity};
+use halfopen::os_error;
 use halfopen::pipeline::Sensor;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
@@ -13,7 +14,7 @@ use halfopen::report::snapshot::{Snapshot, SnapshotSource};
 use halfopen::report::summary::{self, Performance, Replay};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -103,9 +104,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
         true => summary::recommended(&sensor.recommend(), &snapshot, &replay, config.detect.initial_grace),
         false => summarised(args, &snapshot, &replay)?,
     })?;
-    complain(&errors.join("\n"));
+    let failed = !errors.is_empty();
+    complain(errors);
     Ok(match () {
-        () if !errors.is_empty() => Status::Failed,
+        () if failed => Status::Failed,
         () if args.exit_code && raised => Status::Incident,
         () => Status::Done,
     })
@@ -116,8 +118,7 @@ fn spare_inputs(args: &ReplayArgs) -> Result<(), Failure> {
     let outputs = [("--events", &args.events), ("--metrics", &args.metrics)];
     let mut taken: Vec<PathBuf> = args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
     for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
-        // A path that does not exist yet is compared as it is written.
-        let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let place = place(path);
         if taken.contains(&place) && (place.is_file() || !place.exists()) {
             let path = path.display();
             return Err(Failure::Usage(format!(
@@ -127,6 +128,19 @@ fn spare_inputs(args: &ReplayArgs) -> Result<(), Failure> {
         taken.push(place);
     }
     Ok(())
+}
+
+/// Where a path leads, whether or not there is a file yet: its directory then tells.
+fn place(path: &Path) -> PathBuf {
+    if let Ok(place) = path.canonicalize() {
+        return place;
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new(".")).canonicalize();
+    match (directory, path.file_name()) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 fn summarised(args: &ReplayArgs, snapshot: &Snapshot, replay: &Replay) -> Result<String, Failure> {
@@ -139,7 +153,9 @@ fn summarised(args: &ReplayArgs, snapshot: &Snapshot, replay: &Replay) -> Result
 
 /// Runs the source on a thread of its own, so that signals are heard and a bar is drawn meanwhile.
 fn drive(sensor: &Arc<Sensor>, mut source: Watched) -> Result<Seen, Failure> {
-    let failed = |error: std::io::Error| Failure::Running(format!("cannot start: {error}"));
+    let failed = |error: std::io::Error| {
+        Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
+    };
     let (progress, stop) = (source.progress(), source.stop_handle());
     let (tell, mut ended) = oneshot::channel::<Seen>();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -152,8 +168,12 @@ fn drive(sensor: &Arc<Sensor>, mut source: Watched) -> Result<Seen, Failure> {
     std::thread::Builder::new().name("replay".to_owned()).spawn(work).map_err(failed)?;
 
     runtime.block_on(async {
-        let mut bar: Option<ProgressBar> = None;
-        let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + QUIET, REDRAW);
+        // Fed from the beginning, so that its rate is right when it is shown.
+        let bar = hidden(progress.total());
+        let mut redraw = tokio::time::interval(REDRAW);
+        let show = tokio::time::sleep(QUIET);
+        tokio::pin!(show);
+        let mut shown = !std::io::stderr().is_terminal();
         let seen = loop {
             tokio::select! {
                 seen = &mut ended => break seen.ok(),
@@ -161,15 +181,14 @@ fn drive(sensor: &Arc<Sensor>, mut source: Watched) -> Result<Seen, Failure> {
                     stop.stop();
                     break tokio::time::timeout(PATIENCE, &mut ended).await.ok().and_then(Result::ok);
                 },
-                _ = redraw.tick(), if std::io::stderr().is_terminal() => {
-                    let bar = bar.get_or_insert_with(|| drawn(progress.total()));
-                    bar.set_position(progress.bytes_read());
+                _ = redraw.tick() => bar.set_position(progress.bytes_read()),
+                () = &mut show, if !shown => {
+                    shown = true;
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
             }
         };
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
+        bar.finish_and_clear();
         let interrupted = stop.is_stopped().then(|| "interrupted; what was read before it counts".to_owned());
         let Some(mut seen) = seen else {
             let broken = "the replay thread ended early; please report this with the file".to_owned();
@@ -180,20 +199,31 @@ fn drive(sensor: &Arc<Sensor>, mut source: Watched) -> Result<Seen, Failure> {
     })
 }
 
-/// A bar where the end is known, else a spinner.
-fn drawn(total: Option<u64>) -> ProgressBar {
+/// A bar where the end is known, else a spinner; not drawn yet.
+fn hidden(total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (
-            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()),
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()),
             "{bar:40} {percent:>3} %  {binary_bytes_per_sec}  {eta} left",
         ),
         None => (
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             "{spinner} {binary_bytes} read  {binary_bytes_per_sec}",
         ),
     };
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_written_two_ways_is_one() {
+        assert_eq!(place(Path::new("./no-such-file-yet")), place(Path::new("no-such-file-yet")));
+        assert_ne!(place(Path::new("no-such-file-yet")), place(Path::new("nor-this")));
     }
 }

@@ -7,8 +7,9 @@ use crate::cli::RunArgs;
 use crate::shutdown::{Asked, Signals};
 use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource};
-use halfopen::config::{Config, WebConfig};
+use halfopen::config::{CaptureConfig, Config, WebConfig};
 use halfopen::detect::incident::JournalEntry;
+use halfopen::os_error;
 use halfopen::pipeline::Sensor;
 use halfopen::report::evidence::{DiskWriter, FrameStore};
 use halfopen::report::http::{Listeners, Web};
@@ -39,12 +40,14 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let file = files::config_file(args.config_file.clone());
     let mut config = files::config(file.as_deref())?;
     args.override_config(&mut config);
+    CaptureConfig::check_interfaces(&config.capture.interfaces)
+        .map_err(|why| Failure::Usage(format!("--interface: {why}")))?;
     logs::start(config.log);
     tracing::info!(msg = "starting halfopen", version = env!("CARGO_PKG_VERSION"));
 
     let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|error| {
-        Failure::Running(format!("cannot start: {error}; the host may be out of threads"))
+        Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
     })?;
     let result = start(&runtime, file, args, config);
     // Whatever still waits for a client is not waited for.
@@ -85,6 +88,7 @@ fn start(
     let metrics = Arc::new(metrics);
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);
+    let connections = metrics.connections();
     let web = Web::new(
         Arc::clone(&sensor) as Arc<dyn SnapshotSource>,
         metrics,
@@ -93,7 +97,7 @@ fn start(
     );
     let (quit, quitting) = watch::channel(false);
     announce(&listeners, &config.web);
-    let serving = runtime.spawn(listeners.serve(web.router(), quitting));
+    let serving = runtime.spawn(listeners.serve(web.router(), connections, quitting));
 
     let ended = packet_threads(&sensor, opened)?;
     let status = runtime.block_on(supervise(signals, ended, &stop, &reloader));
@@ -124,9 +128,12 @@ fn packet_threads<S: FrameSource + Send + 'static>(
             let result = sensor.run_source(source);
             let _ = tell.send((name, result));
         };
-        thread
-            .spawn(work)
-            .map_err(|error| Failure::Running(format!("cannot start a capture thread: {error}")))?;
+        thread.spawn(work).map_err(|error| {
+            Failure::Running(format!(
+                "cannot start a capture thread: {}; the host may be out of threads",
+                os_error::words(&error)
+            ))
+        })?;
     }
     Ok(ended)
 }

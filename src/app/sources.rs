@@ -1,5 +1,6 @@
 //! The binary's own part: the only file of it that names the capture stage's sources.
 
+use halfopen::capture::filter;
 use halfopen::capture::interfaces::{default_route_interface, interfaces as listed};
 use halfopen::capture::live::LiveSource;
 use halfopen::capture::replay::{Progress, ReplaySource};
@@ -47,6 +48,11 @@ pub(super) fn live(
     names.into_iter().map(open).collect()
 }
 
+/// Why a BPF expression does not compile, where it does not.
+pub(super) fn check_filter(expression: &str) -> Result<(), String> {
+    filter::check(expression)
+}
+
 /// What a replay showed besides its frames.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -90,6 +96,7 @@ impl Watched {
             errors.push(error.to_string());
             next = self.source.next_event().map(|_| ());
         }
+        errors.extend(self.source.undecoded().iter().map(ToString::to_string));
         Seen { first: self.first, last: self.last, link_types: self.source.link_types(), errors }
     }
 }

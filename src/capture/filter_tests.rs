@@ -177,3 +177,36 @@ fn a_parenthesis_too_many_cannot_undo_ours() {
     }
     assert_eq!(live_expression(LinkType::ETHERNET, Some("  ")).unwrap(), ours());
 }
+
+/// The ports named in decode's dispatch, read from its source so that a new one cannot be forgotten here.
+#[test]
+fn ours_keeps_every_udp_tunnel_that_decode_follows() {
+    let source = include_str!("../decode/tunnel.rs");
+    let ports: Vec<u16> = source
+        .lines()
+        .filter_map(|line| {
+            line.trim().strip_prefix("const ")?.split_once(": u16 = ")?.1.strip_suffix(';')?.parse().ok()
+        })
+        .collect();
+    for port in [4789, 8472, 6081, 2152, 3544] {
+        assert!(ports.contains(&port), "{port} was not found among {ports:?}");
+    }
+    for port in ports {
+        assert!(matches(&ours(), &frame(&[], &ipv4(17, 0, &udp(port, &[0; 64])))), "{port} over IPv4");
+        assert!(matches(&ours(), &frame(&[], &ipv6(17, &udp(port, &[0; 64])))), "{port} over IPv6");
+        let mut answer = udp(port, &[0; 64]);
+        answer.swap(0, 2);
+        answer.swap(1, 3);
+        assert!(matches(&ours(), &frame(&[], &ipv4(17, 0, &answer))), "from {port}");
+    }
+}
+
+#[test]
+fn check_refuses_what_compiles_nowhere() {
+    for good in ["port 80", "vlan 100 and tcp", "mpls", "inbound"] {
+        assert_eq!(check(good), Ok(()), "{good}");
+    }
+    for bad in ["junk junk", "tcp prot 80", "("] {
+        assert!(check(bad).is_err_and(|why| !why.contains('\n')), "{bad}");
+    }
+}

@@ -46,6 +46,14 @@ impl LinkType {
         self.to_pcap().get_name().unwrap_or_else(|_| format!("LINKTYPE_{}", self.0))
     }
 
+    /// Number and name, or the number alone where there is no name.
+    pub(super) fn described(self) -> String {
+        match self.to_pcap().get_name() {
+            Ok(name) => format!("{} ({name})", self.0),
+            Err(_) => self.0.to_string(),
+        }
+    }
+
     /// The same as libpcap on this system numbers it.
     pub(super) fn to_pcap(self) -> pcap::Linktype {
         pcap::Linktype(if self == Self::RAW { i32::from(DLT_RAW) } else { i32::from(self.0) })

@@ -213,7 +213,9 @@ pub enum CaptureError {
         why: String,
     },
     /// A file ends in the middle of a packet or is damaged; what came before it counts.
-    #[error("file '{path}': {why}; the {frames} frames before it count")]
+    #[error(
+        "file '{path}': {why}; the {frames} frames before it count; for the rest, copy or capture it again"
+    )]
     Damaged {
         /// The path as given.
         path: String,
@@ -233,5 +235,18 @@ pub enum CaptureError {
         link: u16,
         /// libpcap's name for it.
         link_name: String,
+    },
+    /// Frames of a file that no one looks into, because of their link type.
+    #[error(
+        "file '{path}': {links} not decoded by halfopen; its {frames} frames count as undecoded; \
+         capture on an interface of another link type, or on 'any'"
+    )]
+    Undecoded {
+        /// The path as given.
+        path: String,
+        /// `link type 4242 (LINKTYPE_4242) is`, or several and `are`.
+        links: String,
+        /// Frames of these link types.
+        frames: u64,
     },
 }

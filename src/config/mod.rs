@@ -42,27 +42,30 @@ pub struct Config {
     pub servers: Vec<ServerConfig>,
 }
 
+/// Says why a BPF expression does not compile.
+pub type FilterCheck<'a> = &'a dyn Fn(&str) -> Result<(), String>;
+
 /// Where the configuration is when nothing names it.
 pub const DEFAULT_FILE: &str = "/etc/halfopen/halfopen.toml";
 
 impl Config {
-    /// Text to configuration. `file` is what the problems call it.
+    /// Text to configuration; a filter is not looked into. `file` is what the problems call it.
     ///
     /// # Errors
     /// Every problem the text has, each with its line.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        parse::parse(file, text)
+        parse::parse(file, text, &|_| Ok(()))
     }
 
-    /// Reads and parses a file.
+    /// Reads and parses a file. `filter` says what is wrong with a BPF expression: only stage 1 knows.
     ///
     /// # Errors
     /// That it cannot be read, or every problem it has.
-    pub fn load(file: &std::path::Path) -> Result<Self, Problems> {
+    pub fn load(file: &std::path::Path, filter: FilterCheck<'_>) -> Result<Self, Problems> {
         let name = file.display().to_string();
-        match std::fs::read_to_string(file) {
-            Ok(text) => Self::parse(&name, &text),
-            Err(error) => Err(Problems::unreadable(name, &error)),
+        match reader::text(file) {
+            Ok(text) => parse::parse(&name, &text, filter),
+            Err(why) => Err(Problems::of_file(name, why)),
         }
     }
 }
@@ -74,17 +77,41 @@ pub struct CaptureConfig {
     pub interfaces: Vec<String>,
     /// A BPF expression, ANDed with ours.
     pub filter: Option<String>,
-    /// Bytes kept of a frame. Default 192: Ethernet, two tags, a VXLAN tunnel, IPv6 and TCP with options fit.
+    /// Bytes kept of a frame. Default 512: Ethernet, two tags, a VXLAN tunnel, IPv6 and TCP with options take 192; the rest
+    /// is for IPv6 extension headers, behind which a SYN must not hide.
     pub snaplen: u32,
-    /// Kernel buffer an interface, bytes. Default 32 MiB: 150 ms of 1,500,000 frames a second at that snaplen.
+    /// Kernel buffer an interface, bytes. Default 64 MiB: 75 ms of 1,500,000 frames a second that fill that snaplen (600 bytes
+    /// each with the ring's own header), 300 ms of SYNs (150 bytes).
     pub buffer: u32,
     /// Promiscuous mode. Default true: a tap's frames are addressed to others.
     pub promiscuous: bool,
 }
 
+/// The interface of Linux that stands for all of them.
+const ANY_INTERFACE: &str = "any";
+
+impl CaptureConfig {
+    /// Whether these interfaces can be captured on together.
+    ///
+    /// # Errors
+    /// Why not, and what mends it.
+    pub fn check_interfaces(names: &[String]) -> Result<(), String> {
+        if names.iter().any(|name| name.trim().is_empty()) {
+            return Err("an interface has no name; 'halfopen interfaces' lists them".to_owned());
+        }
+        let others = names.iter().any(|name| name != ANY_INTERFACE);
+        if others && names.iter().any(|name| name == ANY_INTERFACE) {
+            return Err("'any' takes in every interface, and would count the others twice; \
+                        name it alone, or leave it out"
+                .to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Default for CaptureConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), filter: None, snaplen: 192, buffer: 32 << 20, promiscuous: true }
+        Self { interfaces: Vec::new(), filter: None, snaplen: 512, buffer: 64 << 20, promiscuous: true }
     }
 }
 

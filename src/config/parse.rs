@@ -3,23 +3,33 @@
 use super::detect::{Prefix, Rule};
 use super::reader::{Problem, Problems, Reader, Section, nearest};
 use super::{
-    CaptureConfig, Config, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig, WebConfig,
-    sections, value,
+    CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig,
+    WebConfig, sections, value,
 };
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Text to configuration, or everything that is wrong with it.
-pub(super) fn parse(file: &str, text: &str) -> Result<Config, Problems> {
+/// Most problems told of one file: more are not read, and a reload would fill the log with them.
+const MOST_TOLD: usize = 100;
+
+/// Text to configuration, or what is wrong with it, [`MOST_TOLD`] problems at most.
+pub(super) fn parse(file: &str, text: &str, filter: FilterCheck<'_>) -> Result<Config, Problems> {
     let mut reader = Reader::new(text);
     let (document, syntax) = DeTable::parse_recoverable(text);
-    let config = read(&mut reader, document.get_ref());
+    let config = read(&mut reader, document.get_ref(), filter);
     let mut list: Vec<Problem> = Vec::new();
+    let mut broken: HashSet<Option<usize>> = HashSet::new();
     for error in &syntax {
         let line = error.span().map(|span| reader.line(&span));
+        // What follows the first error of a line is about the parser's guesses.
+        if !broken.insert(line) {
+            continue;
+        }
         let what = format!(
             "{}; see toml.io for the syntax",
             error.message().replace('\n', ", ").replace(char::is_control, " ")
@@ -27,22 +37,22 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Config, Problems> {
         list.push(Problem { line, key: String::new(), what });
     }
     // What the parser recovered from a broken line means nothing; the other lines are still checked.
-    list.extend(
-        reader
-            .finish()
-            .into_iter()
-            .filter(|problem| !list.iter().any(|syntax| syntax.line == problem.line))
-            .collect::<Vec<_>>(),
-    );
+    list.extend(reader.finish().into_iter().filter(|problem| !broken.contains(&problem.line)));
     list.sort_by_key(|problem| problem.line);
+    if let Some(rest) = list.len().checked_sub(MOST_TOLD).filter(|&rest| rest > 0) {
+        list.truncate(MOST_TOLD);
+        let line = list.last().and_then(|problem| problem.line);
+        let what = format!("and {rest} more problems behind these; mend these first");
+        list.push(Problem { line, key: String::new(), what });
+    }
     if list.is_empty() { Ok(config) } else { Err(Problems { file: file.to_owned(), list }) }
 }
 
-fn read(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
+fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>) -> Config {
     let mut config = Config::default();
     let mut top = Section::new(reader, "", document);
     if let Some((table, reader)) = table(&mut top, "capture") {
-        config.capture = capture(Section::new(reader, "capture", table));
+        config.capture = capture(Section::new(reader, "capture", table), filter);
     }
     if let Some((table, reader)) = table(&mut top, "table") {
         config.table = half_open_table(Section::new(reader, "table", table));
@@ -85,17 +95,22 @@ fn table<'x, 'a, 't, 'i>(
     Some((table, reader))
 }
 
-fn capture(mut section: Section<'_, '_, '_, '_>) -> CaptureConfig {
+fn capture(mut section: Section<'_, '_, '_, '_>, filter: FilterCheck<'_>) -> CaptureConfig {
     let mut capture = CaptureConfig::default();
-    section.set(&mut capture.interfaces, "interfaces", "[\"eth0\"]", |value| list(value, string));
+    section.set(&mut capture.interfaces, "interfaces", "[\"eth0\"]", |value| {
+        let names = list(value, string)?;
+        CaptureConfig::check_interfaces(&names).map(|()| names)
+    });
     section.set(&mut capture.filter, "filter", "\"net 198.51.100.0/24\"", |value| {
-        string(value).map(|filter| Some(filter).filter(|filter| !filter.trim().is_empty()))
+        let Some(text) = Some(string(value)?).filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+        filter(&text).map_err(|why| format!("'{text}' does not compile: {why}; see pcap-filter(7)"))?;
+        Ok(Some(text))
     });
     // 96 holds Ethernet, IPv6 and TCP with options; 262144 is libpcap's own most.
     section
-        .set(&mut capture.snaplen, "snaplen", "192", |value| integer(value, 96..=262_144).map(|n| n as u32));
+        .set(&mut capture.snaplen, "snaplen", "512", |value| integer(value, 96..=262_144).map(|n| n as u32));
     // libpcap takes a C int.
-    section.set(&mut capture.buffer, "buffer", "\"32MiB\"", |value| {
+    section.set(&mut capture.buffer, "buffer", "\"64MiB\"", |value| {
         bytes(value, 65_536..=(1 << 30)).map(|n| n as u32)
     });
     section.set(&mut capture.promiscuous, "promiscuous", "true", boolean);
@@ -155,24 +170,27 @@ fn log(mut section: Section<'_, '_, '_, '_>) -> LogConfig {
 /// Names that metrics give a meaning of their own.
 const RESERVED_NAMES: [&str; 2] = ["other", "sensor"];
 
+/// Most entries of a list: each server is looked through for every new one seen, and has series of its own.
+const MOST_ENTRIES: usize = 4096;
+
 fn servers(top: &mut Section<'_, '_, '_, '_>) -> Vec<(ServerConfig, Rule)> {
-    let mut servers: Vec<(ServerConfig, usize)> = Vec::new();
-    let mut rules = Vec::new();
+    let mut servers = Vec::new();
+    let mut known = Known::default();
     for_each_table(top, "server", |reader, span, table| {
         let Some((server, rule)) = server(reader, span, table) else {
             return;
         };
-        if let Some((what, line)) = conflict(&server, &servers) {
+        let own_line = reader.line(span);
+        if let Some((what, line)) = known.conflict(&server, own_line) {
             reader.problem(
                 span,
                 "server",
                 &format!("{what} the server on line {line} has; remove or change one"),
             );
         }
-        servers.push((server, reader.line(span)));
-        rules.push(rule);
+        servers.push((server, rule));
     });
-    servers.into_iter().map(|(server, _)| server).zip(rules).collect()
+    servers
 }
 
 /// Every table of a list such as `[[server]]`; what is no table of it is a problem.
@@ -189,6 +207,11 @@ fn for_each_table<'a, 'i>(
         reader.problem(&value.span(), key, &what);
         return;
     };
+    if entries.len() > MOST_ENTRIES {
+        let what = format!("{} entries are more than {MOST_ENTRIES}; name prefixes instead", entries.len());
+        reader.problem(&value.span(), key, &what);
+        return;
+    }
     for entry in entries.iter() {
         match entry.get_ref().as_table() {
             Some(table) => each(reader, &entry.span(), table),
@@ -210,6 +233,9 @@ fn server(reader: &mut Reader<'_>, span: &Range<usize>, table: &DeTable<'_>) -> 
         if RESERVED_NAMES.contains(&name.as_str()) {
             return Err(format!("'{name}' has a meaning of its own in the metrics; choose another name"));
         }
+        if name.parse::<SocketAddr>().is_ok() {
+            return Err(format!("'{name}' is what a server without a name is called; choose another name"));
+        }
         Ok(name)
     });
     let missing = section.raw("address").is_none();
@@ -228,18 +254,25 @@ fn server(reader: &mut Reader<'_>, span: &Range<usize>, table: &DeTable<'_>) -> 
     Some((ServerConfig { name, address, prefix_len, port, backlog, profile }, rule))
 }
 
-/// What this server has in common with one before it that it must not, and that one's line.
-fn conflict(server: &ServerConfig, before: &[(ServerConfig, usize)]) -> Option<(String, usize)> {
-    before.iter().find_map(|(other, line)| {
-        let place = |s: &ServerConfig| (s.address, s.prefix_len, s.port);
-        if place(server) == place(other) {
-            return Some(("same address and port as".to_owned(), *line));
+/// The servers read so far, by what no two may share, each with its line.
+#[derive(Default)]
+struct Known {
+    places: HashMap<(IpAddr, u8, Option<u16>), usize>,
+    names: HashMap<String, usize>,
+}
+
+impl Known {
+    /// Adds a server. What it has in common with one before it that it must not, and that one's line.
+    fn conflict(&mut self, server: &ServerConfig, line: usize) -> Option<(String, usize)> {
+        let place = self.places.insert((server.address, server.prefix_len, server.port), line);
+        let named =
+            server.name.as_ref().and_then(|name| Some((name, self.names.insert(name.clone(), line)?)));
+        match (place, named) {
+            (Some(before), _) => Some(("same address and port as".to_owned(), before)),
+            (None, Some((name, before))) => Some((format!("same name '{name}' as"), before)),
+            (None, None) => None,
         }
-        match (&server.name, &other.name) {
-            (Some(name), Some(taken)) if name == taken => Some((format!("same name '{name}' as"), *line)),
-            _ => None,
-        }
-    })
+    }
 }
 
 fn profile(value: &DeValue<'_>) -> Result<String, String> {

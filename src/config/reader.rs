@@ -1,8 +1,11 @@
 //! Configuration: reads a TOML table key by key and remembers every problem with its line. Knows no key by itself.
 
+use crate::os_error;
 use std::fmt;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
+use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -27,36 +30,67 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// The one problem that the file cannot be read.
-    pub(super) fn unreadable(file: String, error: &std::io::Error) -> Self {
-        let mends = [
-            (ErrorKind::NotFound, "name an existing file"),
-            (ErrorKind::PermissionDenied, "make it readable for this user"),
-            (ErrorKind::InvalidData, "save it as UTF-8 text"),
-        ];
-        let mend =
-            mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("check the path", |(_, mend)| mend);
-        // The operating system's words, without the number that Rust adds.
-        let why = error.to_string();
-        let why = why.split(" (os error").next().unwrap_or(&why).to_owned();
-        Self { file, list: vec![Problem { line: None, key: String::new(), what: format!("{why}; {mend}") }] }
+    /// The one problem of the file as a whole.
+    pub(super) fn of_file(file: String, what: String) -> Self {
+        Self { file, list: vec![Problem { line: None, key: String::new(), what }] }
     }
+
+    /// Each problem as one line, whatever characters the file's name has.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.list.iter().map(|problem| {
+            let mut line = format!("{}: ", self.file);
+            if let Some(number) = problem.line {
+                line.push_str(&format!("line {number}: "));
+            }
+            if !problem.key.is_empty() {
+                line.push_str(&format!("{}: ", problem.key));
+            }
+            line.push_str(&problem.what);
+            os_error::one_line(&line)
+        })
+    }
+}
+
+/// Most bytes of a configuration: some 4096 servers with every key and a comment take half of it.
+const LARGEST: u64 = 1 << 20;
+
+/// The text of a file, or why there is none and what mends it.
+pub(super) fn text(file: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| os_error::unreadable(&error);
+    // Asked before it is opened: opening a pipe waits for whoever writes to it.
+    let metadata = std::fs::metadata(file).map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(unreadable(ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        return Err("is not a regular file; name a file that can be read again".to_owned());
+    }
+    const TOO_LARGE: &str = "is larger than 1 MiB; name a configuration file";
+    if metadata.len() > LARGEST {
+        return Err(TOO_LARGE.to_owned());
+    }
+    let mut text = String::new();
+    let file = File::open(file).map_err(unreadable)?;
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| {
+        if error.kind() == ErrorKind::InvalidData {
+            "is not text; save it as UTF-8 text".to_owned()
+        } else {
+            unreadable(error)
+        }
+    })?;
+    if text.len() as u64 > LARGEST {
+        return Err(TOO_LARGE.to_owned());
+    }
+    Ok(text)
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.list.iter().enumerate() {
+        for (index, line) in self.lines().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}: ", self.file)?;
-            if let Some(line) = problem.line {
-                write!(f, "line {line}: ")?;
-            }
-            if !problem.key.is_empty() {
-                write!(f, "{}: ", problem.key)?;
-            }
-            f.write_str(&problem.what)?;
+            f.write_str(&line)?;
         }
         Ok(())
     }
@@ -67,24 +101,30 @@ impl std::error::Error for Problems {}
 /// The text and the problems found in it so far.
 pub(super) struct Reader<'a> {
     text: &'a str,
+    /// Where each line begins.
+    starts: Vec<usize>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, problems: Vec::new() }
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts, problems: Vec::new() }
     }
 
     /// The line a byte of the text lies on, from 1.
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
-        let end = span.start.min(self.text.len());
-        1 + self.text.as_bytes()[..end].iter().filter(|&&byte| byte == b'\n').count()
+        let at = span.start.min(self.text.len());
+        self.starts.partition_point(|&start| start <= at)
     }
 
     /// Notes a problem at a place of the text. Control characters from the file do not reach a terminal.
     pub(super) fn problem(&mut self, span: &Range<usize>, key: &str, what: &str) {
-        let clean =
-            |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        // Longer than any message with words of ours; only a value quoted in it can be.
+        const LONGEST: usize = 500;
+        let clean = |text: &str| {
+            text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
+        };
         let problem = Problem { line: Some(self.line(span)), key: clean(key), what: clean(what) };
         self.problems.push(problem);
     }

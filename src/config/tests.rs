@@ -223,11 +223,11 @@ fn each_problem_is_one_line_with_its_number_and_a_mend() {
         ("[log]\nxyzzy = 1", "f.toml: line 2: log.xyzzy: unknown key; known here: level, format"),
         (
             "[capture]\nsnaplen = \"big\"",
-            "f.toml: line 2: capture.snaplen: expected an integer, found string; for example snaplen = 192",
+            "f.toml: line 2: capture.snaplen: expected an integer, found string; for example snaplen = 512",
         ),
         (
             "[capture]\nsnaplen = 5",
-            "f.toml: line 2: capture.snaplen: 5 is not within 96 to 262144; for example snaplen = 192",
+            "f.toml: line 2: capture.snaplen: 5 is not within 96 to 262144; for example snaplen = 512",
         ),
         (
             "[table]\n\nentries = -1",
@@ -306,6 +306,19 @@ fn each_problem_is_one_line_with_its_number_and_a_mend() {
             "f.toml: line 3: server.name: 'other' has a meaning of its own in the metrics; choose another name",
         ),
         (
+            "[[server]]\naddress = \"198.51.100.1\"\nname = \"198.51.100.7:443\"",
+            "f.toml: line 3: server.name: '198.51.100.7:443' is what a server without a name is called; choose another name",
+        ),
+        (
+            "[capture]\ninterfaces = [\"\"]",
+            "f.toml: line 2: capture.interfaces: an interface has no name; 'halfopen interfaces' lists them",
+        ),
+        (
+            "[capture]\ninterfaces = [\"any\", \"eth0\"]",
+            "f.toml: line 2: capture.interfaces: 'any' takes in every interface, and would count the others twice; \
+             name it alone, or leave it out",
+        ),
+        (
             "[[server]]\naddress = \"198.51.100.1\"\n\n[[server]]\naddress = \"198.51.100.1/32\"",
             "f.toml: line 4: server: same address and port as the server on line 1 has; remove or change one",
         ),
@@ -338,6 +351,64 @@ fn no_text_makes_a_panic() {
     ] {
         let _ = problems(text);
     }
+}
+
+#[test]
+fn many_servers_are_read_in_time_and_too_many_refused() {
+    let server = |n: u32| format!("[[server]]\naddress = \"{}\"\n", std::net::Ipv4Addr::from_bits(n));
+    let most: String = (0..4096).map(server).collect();
+    assert_eq!(Config::parse("f", &most).unwrap().servers.len(), 4096);
+    let found = problems(&(most + &server(5000)));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("4097 entries are more than 4096; name prefixes instead"), "{found:?}");
+}
+
+#[test]
+fn a_hundred_problems_are_told_and_the_rest_counted() {
+    let many: String = (0..5000).map(|n| format!("k{n} = 1\n")).collect();
+    let found = problems(&many);
+    assert_eq!(found.len(), 101);
+    assert!(found[100].contains("and 4900 more problems"), "{}", found[100]);
+}
+
+#[test]
+fn a_broken_line_is_told_once() {
+    let found = problems("[[[[[[[[[[[[[[[[[[[[[[[[[[[[ = = = ] ] ]\n[log]\nlevle = 1\n");
+    let lines: Vec<&str> = found.iter().map(|problem| problem.split(": ").nth(1).unwrap()).collect();
+    let mut once = lines.clone();
+    once.dedup();
+    assert_eq!(lines, once, "{found:#?}");
+}
+
+#[test]
+fn a_filter_that_does_not_compile_has_its_line() {
+    let check = |text: &str| if text == "junk junk" { Err("syntax error".to_owned()) } else { Ok(()) };
+    let load = |text: &str| super::parse("f.toml", text, &check).map_err(|problems| problems.to_string());
+    assert_eq!(
+        load("[capture]\nfilter = \"junk junk\"").unwrap_err(),
+        "f.toml: line 2: capture.filter: 'junk junk' does not compile: syntax error; see pcap-filter(7)"
+    );
+    assert!(load("[capture]\nfilter = \"port 80\"").is_ok());
+}
+
+#[test]
+fn only_a_small_regular_text_file_is_read() {
+    let refused = |path: &std::path::Path| {
+        let problems = Config::load(path, &|_| Ok(())).unwrap_err();
+        let lines: Vec<String> = problems.lines().collect();
+        assert!(lines.len() == 1 && lines[0].contains("; "), "{lines:?}");
+        lines[0].clone()
+    };
+    let scratch = std::env::temp_dir().join(format!("halfopen-config-{}\n.toml", std::process::id()));
+    std::fs::write(&scratch, "#".repeat((1 << 20) + 1)).unwrap();
+    let large = refused(&scratch);
+    assert!(large.contains("larger than 1 MiB") && large.contains("\\n.toml"), "{large}");
+    std::fs::write(&scratch, [0xff, 0xfe, 0]).unwrap();
+    assert!(refused(&scratch).contains("is not text"));
+    std::fs::remove_file(&scratch).unwrap();
+    assert!(refused(&scratch).contains("no such file or directory; check its name"));
+    assert!(refused("/".as_ref()).contains("is a directory"));
+    assert!(refused("/dev/zero".as_ref()).contains("is not a regular file"));
 }
 
 proptest::proptest! {

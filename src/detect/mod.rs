@@ -8,6 +8,7 @@
 //!  (slots, sketches)          (slots)                       (statistic, classify, episode, tell)
 //! ```
 
+pub mod backlog;
 mod classify;
 mod docket;
 mod episode;
@@ -18,6 +19,7 @@ mod judge;
 mod ledger;
 pub mod observe;
 mod probe;
+mod queues;
 mod recommend;
 mod scans;
 mod slots;
@@ -31,6 +33,7 @@ mod weigh;
 use self::incident::{Incident, JournalEntry, ServerMode, ServerView};
 use self::judge::{Bin, Court};
 use self::observe::{FOLD_SLOTS, Observations, fold_key};
+use self::queues::Queues;
 use self::slots::Slots;
 use self::statistic::BIN;
 use self::tally::{Count, Gauge, Tally};
@@ -76,6 +79,8 @@ pub struct Detector {
     /// Sums over everything ever seen, to tell what the views leave out.
     totals: [u64; 3],
     gauges: [i64; 2],
+    queues: Queues,
+    seed: u64,
 }
 
 impl Detector {
@@ -92,11 +97,14 @@ impl Detector {
             now: Timestamp::EPOCH,
             totals: [0; 3],
             gauges: [0; 2],
+            queues: Queues::new(servers, seed),
+            seed,
         }
     }
 
     /// Adds what a thread saw since the last time, and empties it. The order of threads does not matter.
     pub fn absorb(&mut self, observations: &mut Observations) {
+        self.queues.absorb(&mut observations.notes);
         let Self { court, pending, folds, other, .. } = self;
         let Observations { slots, folds: their_folds, sketches, .. } = observations;
         let (totals, gauges) = (&mut self.totals, &mut self.gauges);
@@ -163,6 +171,7 @@ impl Detector {
             let bin = Bin { number, end, loss };
             self.court.close(bin, &mut self.pending, &mut self.folds, &self.other);
             self.other = Tally::default();
+            self.queues.close(end);
             (number, start, walked) = (number + 1, end, walked + 1);
             let left = now.since(start).as_nanos() / BIN.as_nanos();
             if left > 0 && (walked >= WALKED_BINS || self.court.at_rest()) {
@@ -184,7 +193,12 @@ impl Detector {
         let court = &self.court;
         let keys = court.ledger.server_count();
         let show = |watch| {
-            tell::view(watch, self.now, &court.servers, &court.config, keys, court.scans.visibility())
+            let mut view =
+                tell::view(watch, self.now, &court.servers, &court.config, keys, court.scans.visibility());
+            if let Some(model) = view.endpoint.and_then(|at| self.queues.get(at)) {
+                tell::queue(&mut view, model);
+            }
+            view
         };
         let mut views: Vec<ServerView> = Vec::new();
         for (index, server) in court.servers.iter().enumerate() {
@@ -258,6 +272,7 @@ impl Detector {
     pub fn reconfigure(&mut self, config: &DetectConfig, servers: &[ServerConfig]) {
         let bin = self.open.map_or(0, |(number, _)| number);
         self.court.reconfigure(config, servers, bin);
+        self.queues.seat(servers, self.seed);
     }
 }
 

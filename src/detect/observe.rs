@@ -6,6 +6,7 @@
 use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::probe::{Failure, Probe, Stray};
+use super::queues::Notes;
 use super::slots::Slots;
 use super::sources::{SketchPool, SourceHash};
 use super::tally::{Count, Gauge, PATIENCE, Tally};
@@ -53,6 +54,8 @@ pub struct Observations {
     pub(super) allow: Vec<Allowance>,
     /// How often each allowance applied.
     pub(super) allowed: Vec<u64>,
+    /// Events for the queue models.
+    pub(super) notes: Notes,
 }
 
 impl Observations {
@@ -72,6 +75,7 @@ impl Observations {
             generation: 0,
             allow: config.allow.clone(),
             allowed: vec![0; config.allow.len()],
+            notes: Notes::new(servers),
         }
     }
 
@@ -123,6 +127,7 @@ pub(super) fn fold_key(server: Endpoint) -> Endpoint {
 
 impl EventSink for Observations {
     fn on_event(&mut self, event: &HandshakeEvent) {
+        self.notes.take(event);
         let (flow, weight) = (&event.flow, event.weight);
         // What failed: it touches sketches and the sources' table, and an allowance may cover it.
         let failure = match event.kind {

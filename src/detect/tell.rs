@@ -2,6 +2,7 @@
 //!
 //! Decides nothing and keeps nothing.
 
+use super::backlog::BacklogModel;
 use super::classify::{Features, share};
 use super::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use super::ledger::Key;
@@ -213,6 +214,34 @@ pub(super) fn view(
         mode: features.mode(),
         evidence,
     }
+}
+
+/// Puts what the model of a server's queue says into its view.
+pub(super) fn queue(view: &mut ServerView, model: &BacklogModel) {
+    let (entries, limit, verdict) = (model.occupancy() as f64, model.limit(), model.mode());
+    view.backlog_occupancy = entries;
+    view.backlog_limit = view.backlog_limit.or(limit.map(|limit| limit.entries));
+    if verdict.mode != ServerMode::Unknown {
+        view.mode = verdict.mode;
+    }
+    let full = match model.time_to_full() {
+        None => "it does not fill at the present growth".to_owned(),
+        Some(time) if time.is_zero() => "it is full".to_owned(),
+        Some(time) => format!("it is full in {:.0} s at the present growth", time.as_secs_f64()),
+    };
+    let size = match limit {
+        Some(limit) if limit.estimated => format!("about {} (learned)", limit.entries),
+        Some(limit) => limit.entries.to_string(),
+        None => "an unknown number".to_owned(),
+    };
+    let text =
+        format!("the SYN queue holds {entries:.0} entries of {size}, reckoned from its SYN-ACKs; {full}");
+    view.evidence.push(signal("backlog", entries, limit.map_or(0.0, |limit| limit.entries as f64), text));
+    let text = format!(
+        "in the last seconds {:.0} SYN-ACKs were repeated and {:.0} were not, {:.0} SYNs had no answer, {:.0} SYN-ACKs came after their ACK",
+        verdict.repeated, verdict.unrepeated, verdict.unanswered, verdict.after_ack
+    );
+    view.evidence.push(signal("server_mode", verdict.confidence, 0.5, text));
 }
 
 /// An incident of one source, or of one address with unsolicited answers.

@@ -2,6 +2,7 @@
 //!
 //! Pure functions. Nothing from the network or a file name reaches a terminal or a page unescaped.
 
+use crate::os_error;
 use crate::time::Timestamp;
 use std::fmt::Write;
 use std::io;
@@ -9,16 +10,7 @@ use std::path::Path;
 
 /// One line on a file that cannot be written: what, why, what mends it.
 pub fn unwritten(path: &Path, error: &io::Error) -> String {
-    let mends = [
-        (io::ErrorKind::NotFound, "its directory must exist"),
-        (io::ErrorKind::PermissionDenied, "choose a place this user may write to"),
-        (io::ErrorKind::StorageFull, "make room on the disk"),
-    ];
-    let mend =
-        mends.iter().find(|(kind, _)| *kind == error.kind()).map_or("choose another place", |(_, mend)| mend);
-    let why = error.to_string();
-    let why = why.split(" (os error").next().unwrap_or(&why).to_lowercase();
-    format!("file '{}': cannot be written: {why}; {mend}", path.display())
+    format!("file '{}': cannot be written: {}", path.display(), os_error::unwritable(error))
 }
 
 /// An integer with its thousands apart: `1,234,567`.

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What the binary is to do instead of testing.
-const TASK: &str = "HALFOPEN_TEST_TASK";
+pub const TASK: &str = "HALFOPEN_TEST_TASK";
 
 /// Said by a listener once it listens.
 pub const LISTENING: &str = "helper: listening on ";

@@ -65,6 +65,11 @@ impl Process {
         super::run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]));
     }
 
+    /// What it has written to its standard output.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     /// What it has written to its standard error.
     pub fn stderr(&self) -> String {
         self.stderr.text()

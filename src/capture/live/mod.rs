@@ -5,7 +5,7 @@
 //!
 //! How it waits: libpcap is non-blocking and the wait is a poll(2) of at most [`WAIT`], because on Linux libpcap's own timeout does
 //! not begin before the first packet: a blocking read on a silent link never returns, and no signal reaches it. How it reads: in
-//! batches, copied out of the ring. The copy is of 192 bytes at most, and it gives a block of the ring back to
+//! batches, copied out of the ring. The copy is of the snapshot length at most, and it gives a block of the ring back to
 //! the kernel before its frames are processed rather than after.
 //!
 //! What libpcap shows: on `lo` each packet once (it drops the outgoing copy); on `any` once for each interface it passes, so a
@@ -134,9 +134,9 @@ impl LiveSource {
     fn set_up(&self, up: bool) {
         if self.counters.up.swap(up, Ordering::Relaxed) != up {
             if up {
-                tracing::info!(interface = self.name, "capturing again");
+                tracing::info!(msg = "capturing again", interface = self.name);
             } else {
-                tracing::warn!(interface = self.name, "interface is down");
+                tracing::warn!(msg = "interface is down", interface = self.name);
             }
         }
     }
@@ -147,7 +147,7 @@ impl LiveSource {
         self.capture = None;
         self.counters.up.store(false, Ordering::Relaxed);
         self.retry = Retry::new(monotonic());
-        tracing::warn!(interface = self.name, why, "capture lost; trying to open it again");
+        tracing::warn!(msg = "capture lost; trying to open it again", interface = self.name, why);
     }
 
     /// One wait, and a try to open again where it is time for one.
@@ -165,11 +165,11 @@ impl LiveSource {
                 self.looked = now;
                 self.counters.reopened.fetch_add(1, Ordering::Relaxed);
                 self.counters.up.store(true, Ordering::Relaxed);
-                tracing::info!(interface = self.name, "capture opened again");
+                tracing::info!(msg = "capture opened again", interface = self.name);
             }
             Err(error) => {
                 self.retry.failed(now);
-                tracing::debug!(interface = self.name, %error, "cannot be opened yet");
+                tracing::debug!(msg = "cannot be opened yet", interface = self.name, %error);
             }
         }
     }

@@ -21,6 +21,9 @@ pub(super) struct CaptureFile {
     current: Record,
     frames: u64,
     bytes: u64,
+    /// The link type of the last frame that decode follows, so that the common case is one comparison.
+    decoded: LinkType,
+    undecoded: Vec<(LinkType, u64)>,
     counters: Arc<InterfaceCounters>,
 }
 
@@ -56,7 +59,18 @@ impl CaptureFile {
         }
         let counters = InterfaceCounters::new(name);
         counters.up.store(true, Ordering::Relaxed);
-        Ok(Self { window, format, compression, filter, current: Record::NONE, frames: 0, bytes: 0, counters })
+        Ok(Self {
+            window,
+            format,
+            compression,
+            filter,
+            current: Record::NONE,
+            frames: 0,
+            bytes: 0,
+            decoded: LinkType::ETHERNET,
+            undecoded: Vec::new(),
+            counters,
+        })
     }
 
     /// Goes to the next frame that the filter lets pass.
@@ -99,6 +113,9 @@ impl CaptureFile {
         let Record { ts, link, orig_len, at, len } = self.current;
         self.frames += 1;
         self.bytes += u64::from(orig_len);
+        if link != self.decoded {
+            self.changed(link);
+        }
         SourceEvent::Frame(Frame { ts, link, orig_len, data: self.window.slice(at, len) })
     }
 
@@ -125,6 +142,36 @@ impl CaptureFile {
         &self.counters
     }
 
+    /// A frame of another link type than the last that decode follows.
+    #[cold]
+    fn changed(&mut self, link: LinkType) {
+        if link.is_decoded() {
+            self.decoded = link;
+        } else if let Some((_, frames)) = self.undecoded.iter_mut().find(|(known, _)| *known == link) {
+            *frames += 1;
+        } else if self.undecoded.len() < MOST_LINKS {
+            self.undecoded.push((link, 1));
+        } else if let Some((_, frames)) = self.undecoded.last_mut() {
+            // The list is for one line of text; the sum stays right.
+            *frames += 1;
+        }
+    }
+
+    /// That it had frames nobody looked into, if it had.
+    pub(super) fn undecoded(&self) -> Option<CaptureError> {
+        /// So many are named; a file of more is no capture of a network.
+        const NAMED: usize = 4;
+        let mut names: Vec<String> = self.undecoded.iter().map(|(link, _)| link.described()).collect();
+        let links = match names.as_mut_slice() {
+            [] => return None,
+            [one] => format!("link type {one} is"),
+            many if many.len() <= NAMED => format!("link types {} are", many.join(", ")),
+            many => format!("link types {} and more are", many[..NAMED].join(", ")),
+        };
+        let frames = self.undecoded.iter().map(|(_, frames)| frames).sum();
+        Some(CaptureError::Undecoded { path: self.counters.name.clone(), links, frames })
+    }
+
     #[cold]
     fn damaged(&self, trouble: &Trouble) -> CaptureError {
         CaptureError::Damaged {
@@ -135,6 +182,9 @@ impl CaptureFile {
     }
 }
 
+/// Most link types remembered of a file: more are no network's, and each costs a look at all.
+pub(super) const MOST_LINKS: usize = 64;
+
 /// How much of what is no capture file is shown.
 const SHOWN: usize = 16;
 
@@ -142,7 +192,7 @@ fn format_of(window: &mut Window) -> Result<Format, Trouble> {
     let complete = window.want(4)?;
     let ahead = window.ahead();
     if ahead.is_empty() {
-        return Err(Trouble::because("is empty"));
+        return Err(Trouble::because("is empty; nothing was written to it yet, or capture again"));
     }
     if complete {
         let first = [ahead[0], ahead[1], ahead[2], ahead[3]];
@@ -164,6 +214,7 @@ fn format_of(window: &mut Window) -> Result<Format, Trouble> {
         format!("the bytes {}", bytes.join(" "))
     };
     Err(Trouble::because(format!(
-        "is not a capture file (pcap or pcapng, optionally gzip or zstd): it begins with {begins}"
+        "is not a capture file (pcap or pcapng, optionally gzip or zstd): it begins with {begins}; \
+         write one with tcpdump -w FILE"
     )))
 }

@@ -3,6 +3,7 @@
 
 use super::Progress;
 use crate::capture::stop::StopHandle;
+use crate::os_error;
 use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -34,7 +35,7 @@ pub(super) fn open(
     };
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory; name the files in it"));
+        return Err(io::ErrorKind::IsADirectory.into());
     }
     let waits = !metadata.is_file();
     Ok(Box::new(Counted { file, waits, progress: Arc::clone(progress), stop: stop.clone() }))
@@ -91,11 +92,11 @@ impl Compression {
     pub(super) fn explain(self, error: &io::Error) -> String {
         let ends = error.kind() == io::ErrorKind::UnexpectedEof;
         match self {
-            Self::None => format!("cannot be read any further ({error})"),
+            Self::None => format!("cannot be read any further ({})", os_error::words(error)),
             Self::Gzip if ends => "its gzip data ends early".to_owned(),
             Self::Zstd if ends => "its zstd data ends early".to_owned(),
-            Self::Gzip => format!("its gzip data is damaged ({error})"),
-            Self::Zstd => format!("its zstd data is damaged ({error})"),
+            Self::Gzip => format!("its gzip data is damaged ({})", os_error::words(error)),
+            Self::Zstd => format!("its zstd data is damaged ({})", os_error::words(error)),
         }
     }
 }

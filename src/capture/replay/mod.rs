@@ -15,6 +15,7 @@ mod tests;
 
 use super::stop::StopHandle;
 use super::{CaptureError, FrameSource, InterfaceCounters, LinkType, SourceEvent};
+use crate::os_error;
 use crate::time::Timestamp;
 use file::{CaptureFile, Step};
 use input::Compression;
@@ -133,6 +134,12 @@ impl ReplaySource {
         links.into_iter().map(LinkType::name).collect()
     }
 
+    /// Files that had frames of link types nobody decodes: those frames were given and counted, but not looked into. Complete at
+    /// the end.
+    pub fn undecoded(&self) -> Vec<CaptureError> {
+        self.files.iter().filter_map(CaptureFile::undecoded).collect()
+    }
+
     fn over(files: Vec<CaptureFile>, progress: Arc<Progress>, stop: StopHandle) -> Self {
         let waiting = BinaryHeap::with_capacity(files.len());
         Self {
@@ -231,12 +238,12 @@ fn open_stream(
     match input::decompressed(reader) {
         Ok(Ok(stream)) => CaptureFile::open(name, stream, filter),
         Ok(Err(why)) => Err(CaptureError::Open { path: name, why }),
-        Err(error) => Err(CaptureError::Open { path: name, why: format!("cannot be read ({error})") }),
+        Err(error) => Err(CaptureError::Open { path: name, why: os_error::unreadable(&error) }),
     }
 }
 
 fn unopened(path: &Path, error: &io::Error) -> CaptureError {
-    CaptureError::Open { path: path.display().to_string(), why: format!("cannot be opened ({error})") }
+    CaptureError::Open { path: path.display().to_string(), why: os_error::unreadable(error) }
 }
 
 /// A frame in a window: what was said of it and where its bytes lie.

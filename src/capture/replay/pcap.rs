@@ -66,7 +66,7 @@ impl Pcap {
     /// Reads the file header.
     pub(super) fn open(window: &mut Window) -> Result<Self, Trouble> {
         if !window.want(FILE_HEADER)? {
-            return Err(Trouble::because("ends in the middle of its file header"));
+            return Err(Trouble::because("ends in the middle of its file header; copy or capture it again"));
         }
         let at = window.take(FILE_HEADER);
         let header = window.slice(at, FILE_HEADER);
@@ -90,7 +90,7 @@ impl Pcap {
             (2, _) => Lengths::CapturedFirst,
             _ => {
                 return Err(Trouble::because(format!(
-                    "is pcap of version {major}.{minor}; 2.0 to 2.4 are read"
+                    "is pcap of version {major}.{minor}; 2.0 to 2.4 are read; convert it with editcap"
                 )));
             }
         };

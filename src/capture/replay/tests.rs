@@ -208,7 +208,7 @@ fn an_absurd_length_ends_the_file_and_is_told_once() {
         errors,
         [
             "file 't': is damaged at byte 113: a packet claims 1409286144 captured bytes, more than the 262144 possible; \
-         the 3 frames before it count"
+         the 3 frames before it count; for the rest, copy or capture it again"
         ]
     );
 }
@@ -324,11 +324,12 @@ fn what_is_not_a_capture_is_refused_in_one_line() {
     for (bytes, expected) in table {
         let text = refusal(bytes);
         assert!(text.contains(expected) && !text.contains('\n'), "{text}");
+        assert!(text.contains("; "), "{text} says what mends it");
     }
     let missing = ReplaySource::open(&["/nonexistent.pcap".into()], None).unwrap_err().to_string();
-    assert!(missing.contains("No such file"), "{missing}");
+    assert!(missing.contains("no such file or directory; check its name"), "{missing}");
     let directory = ReplaySource::open(&["/".into()], None).unwrap_err().to_string();
-    assert!(directory.contains("is a directory"), "{directory}");
+    assert!(directory.contains("is a directory; name a file in it"), "{directory}");
     let twice = ReplaySource::open(&["-".into(), "-".into()], None).unwrap_err().to_string();
     assert!(twice.contains("only once"), "{twice}");
 }
@@ -483,4 +484,38 @@ proptest! {
             drain(source);
         }
     }
+}
+
+#[test]
+fn frames_of_a_link_type_nobody_decodes_are_given_and_told() {
+    let file =
+        Bytes::new(false).pcap(0xa1b2_c3d4, (2, 4), 0, 4242).record(1, 0, 1, &[0]).record(2, 0, 1, &[0]);
+    // With a filter too: it could not be meant for them.
+    for filter in [None, Some("port 80")] {
+        let mut source = ReplaySource::from_reader("t", Cursor::new(file.out.clone()), filter).unwrap();
+        let mut frames = 0;
+        while let SourceEvent::Frame(_) = source.next_event().unwrap() {
+            frames += 1;
+        }
+        let told: Vec<String> = source.undecoded().iter().map(ToString::to_string).collect();
+        let expected = "file 't': link type 4242 is not decoded by halfopen; its 2 frames count as undecoded; \
+             capture on an interface of another link type, or on 'any'";
+        assert_eq!((frames, told), (2, vec![expected.to_owned()]));
+    }
+    let known = ReplaySource::from_reader("t", Cursor::new(small_pcap().out), None).unwrap();
+    assert!(known.undecoded().is_empty());
+}
+
+#[test]
+fn a_file_of_every_link_type_is_read_in_time() {
+    let mut file = Bytes::new(false).section();
+    for link in 0..60_000_u32 {
+        file = file.block(1, Bytes::new(false).word(link).word(0));
+        file = file.block(6, Bytes::new(false).word(link).word(0).word(0).word(0).word(0));
+    }
+    let mut source = ReplaySource::from_reader("t", Cursor::new(file.out), Some("port 80")).unwrap();
+    while let SourceEvent::Frame(_) = source.next_event().unwrap() {}
+    assert_eq!(source.link_types().len(), 64);
+    let told = source.undecoded();
+    assert!(told[0].to_string().contains(" and more are not decoded by halfopen"), "{}", told[0]);
 }

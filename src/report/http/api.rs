@@ -70,6 +70,10 @@ pub(super) async fn embryonic(
         return Err(bad("the query is malformed; write ?server=address:port&limit=100".to_owned()));
     };
     let (server, limit) = parameters(pairs)?;
+    let Ok(place) = Arc::clone(&web.listings).try_acquire_owned() else {
+        let why = "other listings are being made; try again in a second".to_owned();
+        return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why));
+    };
     let work = move |web: &Web| -> Result<(Option<String>, Vec<EmbryonicView>, Snapshot), ApiError> {
         let snapshot = web.source.snapshot();
         if let Some(name) = &server {
@@ -83,6 +87,7 @@ pub(super) async fn embryonic(
         }
         let mut list = web.source.embryonic(server.as_deref(), limit);
         list.truncate(limit);
+        drop(place);
         Ok((server, list, snapshot))
     };
     let (server, list, snapshot) = web.blocking(work).await??;

@@ -2,26 +2,26 @@
 //!
 //! Knows nothing of what is served. Reads the clock of tokio, for timeouts only.
 
+use super::places::{ConnectionCounters, Place, Places};
 use crate::config::ListenAddress;
+use crate::os_error;
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Connections served at once. A few Prometheus servers, browsers and terminals need a dozen.
-pub const MAX_CONNECTIONS: usize = 128;
-
-/// Of these for one peer address, so that no peer keeps the others out.
-pub const MAX_PER_PEER: usize = 64;
+/// A first request is there within this time: whoever connects to say nothing goes soon.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// A request's header is read within this time, or the connection ends. Also bounds how long one idles between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,8 +50,7 @@ pub struct HttpError {
 
 impl HttpError {
     fn new(address: &ListenAddress, error: &io::Error) -> Self {
-        let text = error.to_string();
-        let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+        let text = os_error::words(error);
         let mends = [
             (io::ErrorKind::AddrInUse, "stop what listens there, or choose"),
             (io::ErrorKind::AddrNotAvailable, "this host has no such address; choose"),
@@ -70,13 +69,16 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds every address, in order.
+    /// Binds every address, in order; one that is named twice, once.
     ///
     /// # Errors
     /// The first that cannot be bound.
     pub async fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
         let mut sockets = Vec::new();
-        for address in addresses {
+        for (index, address) in addresses.iter().enumerate() {
+            if addresses[..index].contains(address) {
+                continue;
+            }
             let socket = match address {
                 ListenAddress::Socket(socket) => TcpListener::bind(socket).await,
                 ListenAddress::Name(host, port) => TcpListener::bind((host.as_str(), *port)).await,
@@ -99,75 +101,29 @@ impl Listeners {
     }
 
     /// Serves until `stop` changes or its sender is gone; then lets running answers end, for a second at most.
-    pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
-        let limits =
-            Arc::new(Limits { slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)), peers: Mutex::default() });
+    /// `counters` count the connections there was no place for.
+    pub async fn serve(self, router: Router, counters: Arc<ConnectionCounters>, stop: watch::Receiver<bool>) {
+        let places = Places::new(counters);
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
-            accepting.spawn(accept(socket, router.clone(), Arc::clone(&limits), stop.clone()));
+            accepting.spawn(accept(socket, router.clone(), Arc::clone(&places), stop.clone()));
         }
         while accepting.join_next().await.is_some() {}
     }
 }
 
-/// How many connections there are, in all and by peer.
-struct Limits {
-    slots: Arc<Semaphore>,
-    peers: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Limits {
-    /// A place for one more connection of this peer, given back when it is dropped.
-    fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = peers.entry(peer).or_default();
-        (*count < MAX_PER_PEER).then(|| {
-            *count += 1;
-            Place { limits: Arc::clone(self), peer }
-        })
-    }
-}
-
-struct Place {
-    limits: Arc<Limits>,
-    peer: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut peers = self.limits.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = peers.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                peers.remove(&self.peer);
-            }
-        }
-    }
-}
-
-async fn accept(socket: TcpListener, router: Router, limits: Arc<Limits>, mut stop: watch::Receiver<bool>) {
+async fn accept(socket: TcpListener, router: Router, places: Arc<Places>, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     let for_connections = stop.clone();
     loop {
-        let next = async {
-            // Closed semaphores do not occur; without a slot further clients wait in the system's queue.
-            let slot = Arc::clone(&limits.slots).acquire_owned().await.ok();
-            (socket.accept().await, slot)
-        };
         tokio::select! {
             () = told(&mut stop) => break,
             Some(_) = connections.join_next() => {}
-            (accepted, slot) = next => match accepted {
+            accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let Some(place) = limits.enter(peer.ip()) else {
-                        tracing::debug!(msg = "connection refused", %peer, limit = MAX_PER_PEER);
-                        continue;
-                    };
+                    let Some(place) = places.enter(peer.ip()) else { continue };
                     let (router, stop) = (router.clone(), for_connections.clone());
-                    connections.spawn(async move {
-                        connection(stream, router, stop).await;
-                        drop((place, slot));
-                    });
+                    connections.spawn(connection(stream, router, place, stop));
                 }
                 Err(error) => {
                     tracing::warn!(msg = "cannot accept a connection", %error);
@@ -184,12 +140,32 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, router: Router, place: Place, mut stop: watch::Receiver<bool>) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let place = Arc::new(place);
+    let (inner, told_of) = (TowerToHyperService::new(router), Arc::clone(&place));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        told_of.asked();
+        let (answer, told_of) = (inner.call(request), Arc::clone(&told_of));
+        async move {
+            let answer = answer.await;
+            told_of.answered();
+            answer
+        }
+    });
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let silent = async {
+        tokio::time::sleep(FIRST_REQUEST).await;
+        if place.has_asked() {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),
+        // Nobody waits for an answer here: no farewell.
+        () = place.lost() => return,
+        () = silent => return,
         () = tokio::time::sleep(LIFETIME) => None,
         () = told(&mut stop) => None,
     };

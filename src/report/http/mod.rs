@@ -4,8 +4,10 @@
 
 mod api;
 mod listen;
+mod places;
 
-pub use listen::{HttpError, Listeners, MAX_CONNECTIONS, MAX_PER_PEER};
+pub use listen::{HttpError, Listeners};
+pub use places::{ConnectionCounters, MAX_CONNECTIONS, MAX_PER_PEER};
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::snapshot::{Snapshot, SnapshotSource};
@@ -18,6 +20,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Reads the configuration again. Gives what to say of it, or why the old one stays.
 pub type Reload = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
@@ -32,12 +35,17 @@ pub(super) const LINKS: [&str; 6] = [
     "/-/ready",
 ];
 
+/// Listings of embryonic connections made at once: each may visit a million entries.
+const MAX_LISTINGS: usize = 2;
+
 /// What the handlers share.
 pub struct Web {
     source: Arc<dyn SnapshotSource>,
     metrics: Arc<Metrics>,
     telemetry_path: TelemetryPath,
     reload: Reload,
+    /// Each listing looks at the whole table: a few at a time.
+    listings: Arc<Semaphore>,
 }
 
 impl Web {
@@ -48,7 +56,13 @@ impl Web {
         telemetry_path: TelemetryPath,
         reload: Reload,
     ) -> Arc<Self> {
-        Arc::new(Self { source, metrics, telemetry_path, reload })
+        Arc::new(Self {
+            source,
+            metrics,
+            telemetry_path,
+            reload,
+            listings: Arc::new(Semaphore::new(MAX_LISTINGS)),
+        })
     }
 
     /// Every route.
@@ -93,7 +107,11 @@ struct ApiError(StatusCode, String);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.0, axum::Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let mut response = (self.0, axum::Json(serde_json::json!({ "error": self.1 }))).into_response();
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

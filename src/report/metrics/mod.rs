@@ -7,6 +7,7 @@ mod fold;
 pub mod names;
 
 use super::evidence::EvidenceCounts;
+use super::http::ConnectionCounters;
 use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
 use crate::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
@@ -37,6 +38,7 @@ pub struct Metrics {
     top_servers: AtomicUsize,
     fold: Mutex<Fold>,
     process: ProcessCollector,
+    connections: Arc<ConnectionCounters>,
     journal: Arc<JournalCounts>,
     evidence: Arc<EvidenceCounts>,
 }
@@ -48,9 +50,15 @@ impl Metrics {
             top_servers: AtomicUsize::new(top_servers),
             fold: Mutex::default(),
             process: ProcessCollector::for_self(),
+            connections: Arc::default(),
             journal: Arc::default(),
             evidence: Arc::default(),
         }
+    }
+
+    /// What the HTTP side counts, for it to count into.
+    pub fn connections(&self) -> Arc<ConnectionCounters> {
+        Arc::clone(&self.connections)
     }
 
     /// Shows what becomes of the journal as well; without one its series stay at zero.
@@ -102,11 +110,13 @@ impl Metrics {
         incidents(&mut families, snapshot, &folded.shown, top);
         self.records(&mut families);
         sensor(&mut families, snapshot);
+        one(&mut families, names::HTTP_REFUSED, self.connections.refused.load(Ordering::Relaxed));
+        one(&mut families, names::HTTP_EVICTED, self.connections.evicted.load(Ordering::Relaxed));
         families.extend(self.process.collect());
         let mut text = String::with_capacity(64 << 10);
         // Only a family without samples can fail, and `Family` leaves those out.
         if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-            tracing::error!(%error, "exposition incomplete");
+            tracing::error!(msg = "exposition incomplete", %error);
         }
         text
     }

@@ -87,5 +87,7 @@ metrics! {
     EVIDENCE_BYTES = Gauge "halfopen_evidence_bytes" "Evidence in memory.";
     NETWORK_TIMESTAMP = Gauge "halfopen_network_timestamp_seconds" "Network time: the stamp of the latest packet or idle tick; 0 before the first.";
     TIME_JUMPS = Counter "halfopen_time_jumps_total" "Times a packet's stamp lay more than a minute behind network time.";
+    HTTP_REFUSED = Counter "halfopen_http_connections_refused_total" "Connections closed at once because every other was being answered.";
+    HTTP_EVICTED = Counter "halfopen_http_connections_evicted_total" "Idle connections closed to make room for new ones.";
     BUILD_INFO = Gauge "halfopen_build_info" "1, with what was built.";
 }

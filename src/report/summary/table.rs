@@ -126,8 +126,8 @@ fn latency(snapshot: &Snapshot) -> Vec<String> {
             return format!("{name:<16}none seen");
         }
         let at = |share: f64| match quantile(histogram, share) {
-            Some(seconds) => format!("{:<8}", span(seconds)),
-            None => "> 63 s  ".to_owned(),
+            Some(seconds) => format!("{:<10}", format!("<= {}", span(seconds))),
+            None => "> 63 s    ".to_owned(),
         };
         let (p50, p90, p99) = (at(0.5), at(0.9), at(0.99));
         format!("{name:<16}p50 {p50} p90 {p90} p99 {p99} of {}", grouped(count))
@@ -135,17 +135,15 @@ fn latency(snapshot: &Snapshot) -> Vec<String> {
     vec![line("SYN to SYN-ACK", &snapshot.syn_ack_latency), line("SYN to ACK", &snapshot.handshake_duration)]
 }
 
-/// A quantile by linear interpolation within its bucket, as Prometheus does; none beyond the last bound.
+/// The upper bound of the bucket a quantile lies in, for no more is known of it; none beyond the last bound.
 fn quantile(histogram: &Histogram, share: f64) -> Option<f64> {
     let rank = share * histogram.count() as f64;
-    let (mut below, mut lower) = (0.0, 0.0);
+    let mut below = 0.0;
     for (&count, bound) in histogram.buckets.iter().zip(LATENCY_BOUNDS) {
-        let count = count as f64;
-        if count > 0.0 && below + count >= rank {
-            return Some(lower + (bound - lower) * (rank - below) / count);
+        below += count as f64;
+        if count > 0 && below >= rank {
+            return Some(bound);
         }
-        below += count;
-        lower = bound;
     }
     None
 }

@@ -88,3 +88,18 @@ fn the_table_states_the_closing_law_and_hides_controls() {
 fn memory_is_what_the_kernel_says() {
     assert!(peak_rss() > 1 << 20);
 }
+
+#[test]
+fn latency_is_told_as_exactly_as_it_is_known() {
+    let mut snapshot = snapshot();
+    // 90 within 100 us, 9 within 10 ms, one beyond every bound.
+    snapshot.syn_ack_latency.buckets[0] = 90;
+    snapshot.syn_ack_latency.buckets[6] = 9;
+    snapshot.handshake_duration.buckets[17] = 1;
+    let text = table(&snapshot, &replay());
+    assert!(
+        text.contains("SYN to SYN-ACK  p50 <= 100 \u{b5}s  p90 <= 100 \u{b5}s  p99 <= 10 ms   of 99\n"),
+        "{text}"
+    );
+    assert!(text.contains("SYN to ACK      p50 > 63 s     p90 > 63 s     p99 > 63 s     of 1\n"), "{text}");
+}

@@ -1,0 +1,231 @@
+//! Stage 4 of 5, detect: what a server's own SYN queue holds, reckoned from the wire alone.
+//!
+//! Sees handshake events of one server, never a segment, never the table. No I/O, no clock; by flow only what a repeated SYN displaced.
+//!
+//! A host says itself what it holds: an entry's SYN-ACK comes again at set times, and one that does not has none. Between those
+//! times the host's own rules are followed (`profile`), and what then shows corrects the count (`queue`).
+
+mod displaced;
+mod mode;
+pub mod profile;
+mod queue;
+
+use self::displaced::Displaced;
+use self::mode::Recent;
+use self::profile::Profile;
+use self::queue::{Queue, Shown};
+use super::hash::KeyedHash;
+use crate::time::Timestamp;
+use crate::track::event::{EventKind, HandshakeEvent, HandshakeState, Outcome};
+use std::time::Duration;
+
+pub use self::mode::Verdict;
+
+/// The time to full is not looked for beyond this: no host keeps an entry longer.
+const HORIZON: Duration = Duration::from_secs(120);
+/// SYN-ACKs that must stay without repetition, and none have one, before the server is taken to send nothing but cookies.
+const NEVER_REPEATED: u64 = 8;
+
+/// No queue in use is full with fewer entries: half of the smallest backlog that servers are given.
+const SMALLEST_FULL: u64 = 8;
+
+/// How many entries a queue holds at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Entries.
+    pub entries: u64,
+    /// Learned from when the server began to send cookies or to drop, not configured.
+    pub estimated: bool,
+}
+
+/// The queue of one server.
+///
+/// Give it every event of that server with [`Self::on_event`], in order, and [`Self::advance`] it before asking. Memory: 42 kB,
+/// whatever comes.
+#[derive(Debug)]
+pub struct BacklogModel {
+    profile: Profile,
+    queue: Queue,
+    /// As configured.
+    backlog: Option<u64>,
+    /// Entries that were there when cookies or drops began.
+    learned: Option<f64>,
+    recent: Recent,
+    displaced: Displaced,
+    hash: KeyedHash,
+    now: Timestamp,
+    /// Without a repetition, one after the other.
+    never_repeated: u64,
+}
+
+impl BacklogModel {
+    /// An empty queue. `backlog`: what the server listens with, capped by its `somaxconn`; none where it is not known.
+    /// `seed` keys the hash of what is kept by flow.
+    pub fn new(profile: Profile, backlog: Option<u64>, seed: u64) -> Self {
+        let queue = Queue::new(profile);
+        let recent = Recent::new(queue.width());
+        Self {
+            profile,
+            queue,
+            backlog,
+            learned: None,
+            recent,
+            displaced: Displaced::new(),
+            hash: KeyedHash::new(seed),
+            now: Timestamp::EPOCH,
+            never_repeated: 0,
+        }
+    }
+
+    /// Whether it was made for this.
+    pub fn is_for(&self, profile: Profile, backlog: Option<u64>) -> bool {
+        (self.profile, self.backlog) == (profile, backlog)
+    }
+
+    /// Entries in the queue now.
+    pub fn occupancy(&self) -> u64 {
+        match self.limit() {
+            Some(limit) => self.queue.len().min(limit.entries),
+            None => self.confirmed(),
+        }
+    }
+
+    /// Entries that showed themselves, and of the young the share that will, going by those before them.
+    fn confirmed(&self) -> u64 {
+        let young = self.queue.young();
+        self.queue.len() - young + (young as f64 * self.recent.repeated_share()).round() as u64
+    }
+
+    /// Entries it holds at the most; none where that is neither configured nor learned.
+    pub fn limit(&self) -> Option<Limit> {
+        match (self.backlog, self.learned) {
+            (Some(backlog), _) => Some(Limit { entries: self.profile.capacity(backlog), estimated: false }),
+            (None, Some(learned)) => Some(Limit { entries: learned.round() as u64, estimated: true }),
+            (None, None) => None,
+        }
+    }
+
+    /// How long until the queue is full if entries go on coming as they do; none where it does not fill within two minutes, or
+    /// its size is not known. Zero where it is full. Walks the host's rule forward: call it when somebody asks.
+    pub fn time_to_full(&self) -> Option<Duration> {
+        let limit = self.limit()?.entries;
+        let backlog = self.pruning_backlog()?;
+        self.queue.time_to(limit, backlog, self.recent.growth(), self.now, HORIZON)
+    }
+
+    /// How the server treats SYNs, why, and how sure that is.
+    pub fn mode(&self) -> Verdict {
+        // A full accept queue drops SYNs too, and the SYN queue then has room (net/ipv4/tcp_input.c, `tcp_conn_request`).
+        let room = match (self.backlog, self.limit()) {
+            (Some(_), Some(limit)) => self.occupancy() * 4 < limit.entries,
+            _ => self.occupancy() < SMALLEST_FULL,
+        };
+        self.recent.verdict(room)
+    }
+
+    /// Takes one event of this server.
+    pub fn on_event(&mut self, event: &HandshakeEvent) {
+        self.advance(event.ts);
+        let (ts, weight) = (event.ts, event.weight);
+        match event.kind {
+            EventKind::Opened { .. } => self.queue.asked(ts, weight),
+            EventKind::Answered { after, .. } => {
+                // A host that drops SYNs answers only those it has room for.
+                let cookies = self.profile != Profile::LinuxNoCookies && !self.recent.drops();
+                let full = cookies && self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
+                self.recent.answered(weight);
+                self.queue.answered(ts, after, weight, full);
+                if after >= self.queue.width() {
+                    self.displaced.note(self.hash.endpoint(event.flow.orig), ts);
+                }
+            }
+            EventKind::SynAckRetransmitted { after_ack, age, .. } => {
+                if after_ack {
+                    self.recent.overflowed(weight, age);
+                }
+                self.came_again(event, age);
+            }
+            EventKind::Closed { outcome, state: HandshakeState::SynReceived, after, .. } => match outcome {
+                // A full accept queue leaves it where it is.
+                Outcome::Completed if self.recent.overflows() => self.recent.left(weight, true),
+                Outcome::Completed | Outcome::Refused | Outcome::Reset => {
+                    let hash = self.hash.endpoint(event.flow.orig);
+                    let birth = self.displaced.birth(hash).unwrap_or(ts.minus(after));
+                    self.displaced.forget(hash);
+                    self.recent.left(weight, outcome == Outcome::Completed);
+                    self.queue.left(ts, birth, weight);
+                }
+                // Our table's doing, or a SYN that the server answers with a challenge and that changes nothing there
+                // (net/ipv4/tcp_minisocks.c, `tcp_check_req`).
+                Outcome::Superseded | Outcome::Evicted | Outcome::Unanswered | Outcome::Abandoned => {}
+            },
+            EventKind::Closed { .. }
+            | EventKind::Untracked { .. }
+            | EventKind::SynRetransmitted { .. }
+            | EventKind::Overdue { .. }
+            | EventKind::UnsolicitedSynAck
+            | EventKind::UnsolicitedRst
+            | EventKind::Mismatched { .. }
+            | EventKind::SimultaneousOpen => {}
+        }
+    }
+
+    /// A SYN-ACK came again.
+    fn came_again(&mut self, event: &HandshakeEvent, age: Duration) {
+        let hash = self.hash.endpoint(event.flow.orig);
+        let birth = self.displaced.birth(hash).unwrap_or(event.ts.minus(age));
+        match self.queue.repeated(event.ts, birth, event.weight) {
+            Some(birth) => self.displaced.note(hash, birth),
+            None => {
+                self.never_repeated = 0;
+                if self.queue.always_cookies {
+                    self.queue.trust();
+                }
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, now: Timestamp) {
+        if now <= self.now {
+            return;
+        }
+        self.now = now;
+        let mut shown = Shown::default();
+        let backlog = self.pruning_backlog();
+        let begun = self.queue.advance(now, backlog, &mut shown);
+        if begun == 0 {
+            return;
+        }
+        self.recent.pass(begun);
+        self.recent.show(shown);
+        self.never_repeated =
+            if shown.repeated > 0 { 0 } else { self.never_repeated.saturating_add(shown.unrepeated) };
+        if self.never_repeated >= NEVER_REPEATED && self.queue.len() == self.queue.young() {
+            self.queue.always_cookies = true;
+        }
+        self.learn(shown);
+    }
+
+    /// Learns the limit from what was held when the server refused SYNs their place.
+    fn learn(&mut self, shown: Shown) {
+        let held = self.queue.held_lately() as f64;
+        let refused = shown.unrepeated + shown.cookies + shown.unanswered > 0 && self.recent.refuses();
+        self.learned = match self.learned {
+            // Proved to be held.
+            Some(learned) if held > learned => Some(held),
+            // Down slowly: a queue that just lost some is below its limit.
+            Some(learned) if refused => Some(learned + (held - learned) * 0.03),
+            None if refused && held >= SMALLEST_FULL as f64 => Some(held),
+            learned => learned,
+        };
+    }
+
+    /// The backlog that the host's pruning goes by.
+    fn pruning_backlog(&self) -> Option<u64> {
+        self.backlog.or_else(|| self.learned.map(|learned| (learned as u64).saturating_sub(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

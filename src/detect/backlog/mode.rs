@@ -1,0 +1,222 @@
+//! Stage 4 of 5, detect: how a server treats SYNs, from what it did in the last seconds.
+//!
+//! Fading sums and the verdict on them; no queue, no clock.
+
+use super::queue::Shown;
+use crate::detect::incident::ServerMode;
+use std::time::Duration;
+
+/// After so long a sum counts half: several repetitions of a SYN-ACK lie in it, and a change shows within 5 s.
+const HALF_LIFE: Duration = Duration::from_secs(2);
+/// SYN-ACKs or SYNs that must tell the same before it is believed.
+const ENOUGH: f64 = 3.0;
+/// Share of them that must.
+const SHARE: f64 = 0.05;
+/// What was not seen for so long is over.
+const FRESH: Duration = Duration::from_millis(2500);
+/// The same of SYN-ACKs after their ACK: two of them are 2 s and 4 s apart.
+const FRESH_OVERFLOW: Duration = Duration::from_millis(4500);
+/// A server that completed handshakes within so long lives, though it answers nothing now.
+const ALIVE: Duration = Duration::from_secs(60);
+/// A SYN-ACK that comes again sooner than this was copied by a tap or asked for by a SYN.
+const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
+
+/// How a server treats SYNs, and why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// What it does.
+    pub mode: ServerMode,
+    /// 0 to 1: the share of the evidence that speaks for it, less where there is little.
+    pub confidence: f64,
+    /// Of the last seconds, faded: SYN-ACKs that came again.
+    pub repeated: f64,
+    /// SYN-ACKs that should have and did not.
+    pub unrepeated: f64,
+    /// SYNs without an answer.
+    pub unanswered: f64,
+    /// SYN-ACKs that came again after their ACK.
+    pub after_ack: f64,
+    /// Handshakes completed.
+    pub completed: f64,
+}
+
+/// Seconds since something was last seen.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    unrepeated: f64,
+    unanswered: f64,
+    after_ack: f64,
+    sign_of_life: f64,
+}
+
+impl Since {
+    const NEVER: Self =
+        Self { unrepeated: f64::MAX, unanswered: f64::MAX, after_ack: f64::MAX, sign_of_life: f64::MAX };
+
+    fn pass(&mut self, seconds: f64) {
+        for since in [&mut self.unrepeated, &mut self.unanswered, &mut self.after_ack, &mut self.sign_of_life]
+        {
+            *since += seconds;
+        }
+    }
+}
+
+/// Fading sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recent {
+    /// What one cohort's time leaves of a sum.
+    fading: f64,
+    width: f64,
+    /// The sum of one a second, to tell rates while it is still filling.
+    seconds: f64,
+    repeated: f64,
+    unrepeated: f64,
+    unanswered: f64,
+    answered: f64,
+    left: f64,
+    completed: f64,
+    after_ack: f64,
+    /// Time since the last of each, seconds.
+    since: Since,
+    /// Share of entries among the SYN-ACKs whose first timer is over.
+    share: f64,
+}
+
+impl Recent {
+    /// Sums over cohorts of this width.
+    pub(super) fn new(width: Duration) -> Self {
+        let width = width.as_secs_f64();
+        Self {
+            fading: 0.5_f64.powf(width / HALF_LIFE.as_secs_f64()),
+            width,
+            seconds: 0.0,
+            repeated: 0.0,
+            unrepeated: 0.0,
+            unanswered: 0.0,
+            answered: 0.0,
+            left: 0.0,
+            completed: 0.0,
+            after_ack: 0.0,
+            since: Since::NEVER,
+            share: 1.0,
+        }
+    }
+
+    /// So many cohorts began.
+    pub(super) fn pass(&mut self, cohorts: u32) {
+        let fading = self.fading.powi(cohorts.min(10_000) as i32);
+        for sum in [
+            &mut self.seconds,
+            &mut self.repeated,
+            &mut self.unrepeated,
+            &mut self.unanswered,
+            &mut self.answered,
+            &mut self.left,
+            &mut self.completed,
+            &mut self.after_ack,
+        ] {
+            *sum *= fading;
+        }
+        self.seconds += self.width * f64::from(cohorts.min(100));
+        self.since.pass(self.width * f64::from(cohorts));
+    }
+
+    /// What cohorts showed.
+    pub(super) fn show(&mut self, shown: Shown) {
+        self.repeated += shown.repeated as f64;
+        self.unrepeated += (shown.unrepeated + shown.cookies) as f64;
+        self.unanswered += shown.unanswered as f64;
+        if shown.unrepeated + shown.cookies > 0 {
+            self.since.unrepeated = 0.0;
+        }
+        if shown.unanswered > 0 {
+            self.since.unanswered = 0.0;
+        }
+        let known = (shown.repeated + shown.unrepeated) as f64;
+        if known > 0.0 {
+            // A cohort of ten or more is believed, one of few shifts the share a little.
+            let weight = (known / 10.0).min(1.0);
+            self.share += (shown.repeated as f64 / known - self.share) * weight;
+        }
+    }
+
+    /// A SYN-ACK went out.
+    pub(super) fn answered(&mut self, weight: u32) {
+        self.answered += f64::from(weight);
+        self.since.sign_of_life = 0.0;
+    }
+
+    /// An entry left before its time.
+    pub(super) fn left(&mut self, weight: u32, completed: bool) {
+        self.left += f64::from(weight);
+        if completed {
+            self.completed += f64::from(weight);
+        }
+    }
+
+    /// A SYN-ACK came again after its ACK.
+    pub(super) fn overflowed(&mut self, weight: u32, age: Duration) {
+        if age >= SHORTEST_REPETITION {
+            self.after_ack += f64::from(weight);
+            self.since.after_ack = 0.0;
+        }
+    }
+
+    /// Share of SYN-ACKs that have an entry.
+    pub(super) fn repeated_share(&self) -> f64 {
+        self.share
+    }
+
+    /// Entries a second that come and stay.
+    pub(super) fn growth(&self) -> f64 {
+        if self.seconds <= 0.0 { 0.0 } else { ((self.answered - self.left) / self.seconds).max(0.0) }
+    }
+
+    /// Whether SYNs go without an answer.
+    pub(super) fn drops(&self) -> bool {
+        said(self.unanswered, self.unanswered + self.answered, self.since.unanswered, FRESH)
+            && self.since.sign_of_life <= ALIVE.as_secs_f64()
+    }
+
+    /// Whether it sends cookies or drops.
+    pub(super) fn refuses(&self) -> bool {
+        self.drops() || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
+    }
+
+    /// Whether SYN-ACKs come again after their ACK.
+    pub(super) fn overflows(&self) -> bool {
+        said(self.after_ack, self.completed, self.since.after_ack, FRESH_OVERFLOW)
+    }
+
+    /// How the server treats SYNs. `room`: its queue has plenty, so that a SYN dropped was dropped for another reason.
+    pub(super) fn verdict(&self, room: bool) -> Verdict {
+        let Self { repeated, unrepeated, unanswered, answered, completed, after_ack, .. } = *self;
+        let (mode, share, evidence) = if self.overflows() {
+            (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
+        } else if said(unrepeated, unrepeated + repeated, self.since.unrepeated, FRESH) {
+            (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
+        } else if self.drops() {
+            let mode = if room { ServerMode::AcceptOverflow } else { ServerMode::Drop };
+            // Room in the queue is a weaker sign than an ACK passed over.
+            let doubt = if room { 0.5 } else { 1.0 };
+            (mode, doubt * unanswered / (unanswered + answered), unanswered)
+        } else if repeated + completed >= 1.0 {
+            let against = unrepeated + unanswered + after_ack;
+            (
+                ServerMode::Queue,
+                (repeated + completed) / (repeated + completed + against),
+                repeated + completed,
+            )
+        } else {
+            (ServerMode::Unknown, 0.0, 0.0)
+        };
+        // Three of a kind are half the certainty that many are.
+        let confidence = share.sqrt() * evidence / (evidence + ENOUGH);
+        Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed }
+    }
+}
+
+/// Whether enough of one kind was seen, lately.
+fn said(what: f64, of: f64, since: f64, fresh: Duration) -> bool {
+    what >= ENOUGH && what >= SHARE * of && since <= fresh.as_secs_f64()
+}

@@ -1,0 +1,107 @@
+//! One port of a server and what is done to it.
+
+/// A listener, its queue and its flood.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Case {
+    /// Unique within its group; the number of its port is not part of it.
+    pub name: String,
+    pub port: u16,
+    /// What the listener asks for; the namespaces of the tests set `somaxconn` above all of them.
+    pub backlog: u32,
+    /// Forged SYNs a second, as a Poisson process.
+    pub rate: f64,
+    /// When the flood ends, seconds after it began.
+    pub seconds: f64,
+    /// Share of the forged SYNs that come again, 0.6 to 2.6 s later.
+    pub duplicates: f64,
+    /// Share of the forged sources that reset 0.3 s after their SYN.
+    pub resets: f64,
+    /// Real connections a second, each of which sends a byte and closes.
+    pub clients: f64,
+    /// The server takes connections; else they stay in its accept queue.
+    pub accepts: bool,
+}
+
+/// Cases that share a pair of namespaces, and with it the kernel's settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    pub name: &'static str,
+    /// `net.ipv4.tcp_syncookies`.
+    pub cookies: u8,
+    /// `net.ipv4.tcp_max_syn_backlog`.
+    pub max_syn_backlog: u32,
+    pub cases: Vec<Case>,
+}
+
+/// How long a group is watched, seconds: past the longest life of an entry (63 s), so that the last ones are seen to go.
+pub const WATCHED: u64 = 100;
+
+/// Rates by the share of the backlog a second: the denominators of science 3.2, and what fills a queue at once.
+const SHARES: [(&str, f64, f64); 8] = [
+    ("126th", 1.0 / 126.0, 95.0),
+    ("63rd", 1.0 / 63.0, 95.0),
+    ("30th", 1.0 / 30.0, 95.0),
+    ("15th", 1.0 / 15.0, 95.0),
+    ("9th", 1.0 / 9.0, 95.0),
+    ("5th", 1.0 / 5.0, 70.0),
+    ("whole", 1.0, 50.0),
+    ("5-fold", 5.0, 40.0),
+];
+
+const BACKLOGS: [u32; 4] = [16, 128, 511, 1024];
+
+/// What is not a mere flood, on queues of 128 and 511.
+fn mixed() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for backlog in [128, 511] {
+        let size = f64::from(backlog);
+        let flood = Case { backlog, rate: size / 20.0, seconds: 95.0, ..Case::default() };
+        let hard = Case { rate: size / 5.0, seconds: 70.0, ..flood.clone() };
+        for (name, case) in [
+            ("clients", Case { clients: 20.0, accepts: true, ..flood.clone() }),
+            ("clients-flooded", Case { clients: 20.0, accepts: true, ..hard.clone() }),
+            ("duplicates", Case { duplicates: 0.3, ..flood.clone() }),
+            ("duplicates-flooded", Case { duplicates: 0.3, ..hard.clone() }),
+            ("resets", Case { resets: 0.5, ..flood.clone() }),
+            ("resets-flooded", Case { resets: 0.5, ..hard.clone() }),
+            ("not-accepting", Case { rate: 1.0, seconds: 60.0, clients: size / 10.0, ..flood.clone() }),
+        ] {
+            let port = 1000 + cases.len() as u16;
+            cases.push(Case { name: format!("{backlog}-{name}"), port, ..case });
+        }
+    }
+    cases
+}
+
+/// Everything the kernel is held against.
+pub fn groups() -> Vec<Group> {
+    let all = |backlogs: &[u32], shares: &[(&str, f64, f64)]| {
+        let mut cases = Vec::new();
+        for &backlog in backlogs {
+            for &(share, rate, seconds) in shares {
+                let port = 1000 + cases.len() as u16;
+                let name = format!("{backlog}-{share}");
+                let rate = rate * f64::from(backlog);
+                cases.push(Case { name, port, backlog, rate, seconds, ..Case::default() });
+            }
+        }
+        cases
+    };
+    vec![
+        Group { name: "cookies", cookies: 1, max_syn_backlog: 4096, cases: all(&BACKLOGS, &SHARES) },
+        Group { name: "no-cookies", cookies: 0, max_syn_backlog: 4096, cases: all(&BACKLOGS, &SHARES) },
+        Group { name: "mixed", cookies: 1, max_syn_backlog: 4096, cases: mixed() },
+        Group {
+            name: "three-quarters",
+            cookies: 0,
+            max_syn_backlog: 256,
+            cases: all(&[128, 511], &[SHARES[3], SHARES[5], SHARES[6]]),
+        },
+        Group {
+            name: "always-cookies",
+            cookies: 2,
+            max_syn_backlog: 4096,
+            cases: all(&BACKLOGS, &[SHARES[4], SHARES[6]]),
+        },
+    ]
+}

@@ -1,0 +1,117 @@
+//! Runs a group of cases between two namespaces and returns what the kernel did.
+
+use super::case::{Case, Group, WATCHED};
+use super::parties::{LISTENING, SAMPLE, SENT};
+use super::support::helper;
+use super::support::namespaces::{Namespaces, SERVER_LINK};
+use super::support::process::{Process, Signal};
+use super::support::{has_tools, run};
+use super::truth::{Recorder, Sample, Truth};
+use halfopen::capture::{Frame, FrameSource, SourceEvent, replay::ReplaySource};
+use halfopen::decode::{Decoded, decode};
+use halfopen::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long anything on a loaded machine may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs every case of a group at once; none, said on the terminal, where this user may not.
+pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
+    if !has_tools(&[("tcpdump", "--version"), ("ss", "-V")]) {
+        return None;
+    }
+    let namespaces = Namespaces::make()?;
+    let servers = namespaces.servers.as_str();
+    for (setting, value) in [
+        ("net/ipv4/tcp_syncookies", u32::from(group.cookies)),
+        ("net/ipv4/tcp_max_syn_backlog", group.max_syn_backlog),
+        ("net/core/somaxconn", 4096),
+    ] {
+        run(Namespaces::command(servers, "sh").args(["-c", &format!("echo {value} > /proc/sys/{setting}")]));
+    }
+    let directory =
+        std::env::temp_dir().join(format!("halfopen-kernel-{}-{}", std::process::id(), group.name));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("all.pcap");
+    let mut tcpdump = Namespaces::command(servers, "tcpdump");
+    tcpdump.args([
+        "-n",
+        "-U",
+        "--immediate-mode",
+        "-s",
+        "96",
+        "-B",
+        "65536",
+        "-Z",
+        "root",
+        "-i",
+        SERVER_LINK,
+        "-w",
+    ]);
+    let mut tcpdump = Process::start(tcpdump.arg(&file).arg("tcp"));
+    tcpdump.wait_for_line("listening on", PATIENCE);
+
+    let ports = group.cases.iter().map(|case| format!("{}:{}:{}", case.port, case.backlog, case.accepts));
+    let ports: Vec<String> = ports.collect();
+    let mut server =
+        Process::start(&mut helper::command(servers, &format!("serve {WATCHED} {}", ports.join(" "))));
+    server.wait_for_line(LISTENING, PATIENCE);
+    let floods = group.cases.iter().map(|case| {
+        let Case { port, rate, seconds, duplicates, resets, .. } = case;
+        format!("{port}:{rate}:{seconds}:{duplicates}:{resets}")
+    });
+    let floods = format!("flood {}", floods.collect::<Vec<_>>().join(" "));
+    let mut flood = Process::start(&mut helper::command(&namespaces.originators, &floods));
+    let clients = group.cases.iter().filter(|case| case.clients > 0.0);
+    let clients = clients.map(|case| format!(" {}:{}:{}", case.port, case.clients, case.seconds));
+    let clients: String = clients.collect();
+    let clients = (!clients.is_empty())
+        .then(|| Process::start(&mut helper::command(&namespaces.originators, &format!("clients{clients}"))));
+    flood.wait_for_line(SENT, Duration::from_secs(WATCHED) + PATIENCE);
+    if let Some(mut clients) = clients {
+        clients.wait_for_line(SENT, PATIENCE);
+    }
+    assert!(server.wait(Duration::from_secs(WATCHED) + PATIENCE).success(), "{}", server.describe());
+    tcpdump.signal(Signal::Interrupt);
+    assert!(tcpdump.wait(PATIENCE).success());
+    assert!(tcpdump.stderr().contains("\n0 packets dropped by kernel"), "{}", tcpdump.stderr());
+
+    let mut recorders: BTreeMap<u16, Recorder> =
+        group.cases.iter().map(|case| (case.port, Recorder::default())).collect();
+    let mut source = ReplaySource::open(&[file], None).unwrap();
+    while let SourceEvent::Frame(frame) = source.next_event().unwrap() {
+        let Decoded::Tcp(segment) = decode(&Frame { ..frame }) else { continue };
+        let to_server = recorders.contains_key(&segment.dst.port);
+        let port = if to_server { segment.dst.port } else { segment.src.port };
+        if let Some(recorder) = recorders.get_mut(&port) {
+            recorder.take(&segment, to_server);
+        }
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let samples: Vec<serde_json::Value> = server
+        .stdout()
+        .lines()
+        .filter_map(|line| line.split_once(SAMPLE))
+        .map(|(_, json)| serde_json::from_str(json).unwrap())
+        .collect();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let truths = group.cases.iter().map(|case| Truth {
+        about: serde_json::json!({
+            "name": case.name, "group": group.name, "backlog": case.backlog, "rate": case.rate,
+            "cookies": group.cookies, "max_syn_backlog": group.max_syn_backlog, "kernel": kernel.trim(),
+        }),
+        samples: samples.iter().map(|sample| of_port(sample, case.port)).collect(),
+        packets: recorders.remove(&case.port).unwrap().packets,
+    });
+    Some(truths.collect())
+}
+
+fn of_port(sample: &serde_json::Value, port: u16) -> Sample {
+    let (from, to) = (sample["from"].as_f64().unwrap(), sample["to"].as_f64().unwrap());
+    Sample {
+        at: Timestamp::from_nanos(((from + to) / 2.0 * 1e6).round() as i64 * 1000),
+        blur: (to - from) * 500.0,
+        entries: sample["entries"][port.to_string()].as_u64().unwrap_or(0) as u32,
+    }
+}

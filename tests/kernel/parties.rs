@@ -1,0 +1,205 @@
+//! The parties inside the namespaces: who listens and watches its own kernel, and who sends forged SYNs.
+
+use super::support::helper::{self, TASK};
+use super::support::namespaces;
+use halfopen::decode::segment::{Endpoint, TcpFlags};
+use halfopen::synth::Scenario;
+use halfopen::synth::address::Targets;
+use halfopen::synth::frame::{Packet, Wire};
+use halfopen::synth::kinds::{Answers, Flood};
+use halfopen::synth::random::SplitMix64;
+use halfopen::synth::scenario::Traffic;
+use socket2::{Domain, Socket, Type};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Said once every port listens.
+pub const LISTENING: &str = "party: listening";
+/// Begins a line with one sample.
+pub const SAMPLE: &str = "sample ";
+/// Said by the flood once all was sent.
+pub const SENT: &str = "party: sent ";
+
+/// Does the task of the environment, where there is one.
+pub fn main() {
+    let Ok(task) = std::env::var(TASK) else { return };
+    let words: Vec<&str> = task.split(' ').collect();
+    match words[..] {
+        ["serve", seconds, ref ports @ ..] => serve(seconds.parse().unwrap(), ports),
+        ["flood", ref floods @ ..] => flood(floods),
+        ["clients", ref ports @ ..] => clients(ports),
+        _ => helper::main(),
+    }
+}
+
+/// Listens on every `port:backlog:accepts`, and says once a second what the kernel holds for each port.
+fn serve(seconds: u64, ports: &[&str]) {
+    let mut listeners = Vec::new();
+    for spec in ports {
+        let [port, backlog, accepts] = spec.split(':').collect::<Vec<_>>()[..] else { panic!("{spec}") };
+        let address: SocketAddr = format!("{}:{port}", namespaces::SERVER).parse().unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(backlog.parse().unwrap()).unwrap();
+        if accepts == "true" {
+            let listener = std::net::TcpListener::from(socket.try_clone().unwrap());
+            std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.map(read_to_end))));
+        }
+        listeners.push(socket);
+    }
+    println!("{LISTENING}");
+    let first = now().as_secs() + 1;
+    for second in first..first + seconds {
+        let due = Duration::from_secs(second);
+        std::thread::sleep(due.saturating_sub(now()));
+        println!("{SAMPLE}{}", sample());
+    }
+}
+
+fn read_to_end(mut stream: TcpStream) {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
+/// Makes real connections to every `port:rate:seconds` at once, each of which sends a byte and closes.
+fn clients(ports: &[&str]) {
+    std::thread::scope(|scope| {
+        for spec in ports {
+            let [port, rate, seconds] = spec.split(':').collect::<Vec<_>>()[..] else { panic!("{spec}") };
+            let address: SocketAddr = format!("{}:{port}", namespaces::SERVER).parse().unwrap();
+            let (rate, seconds): (f64, f64) = (rate.parse().unwrap(), seconds.parse().unwrap());
+            scope.spawn(move || {
+                let began = now();
+                for number in 0..(rate * seconds) as u32 {
+                    let due = began + Duration::from_secs_f64(f64::from(number) / rate);
+                    std::thread::sleep(due.saturating_sub(now()));
+                    // The kernel goes on by itself: a client that waits must not hold up the next.
+                    std::thread::spawn(move || {
+                        if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10))
+                        {
+                            let _ = stream.write_all(b"x");
+                            read_to_end(stream);
+                        }
+                    });
+                }
+            });
+        }
+    });
+    println!("{SENT}everything");
+}
+
+/// The kernel's own figures at this moment: entries in SYN_RECV by port, and its counters.
+fn sample() -> serde_json::Value {
+    let before = now();
+    let output = Command::new("ss").args(["-Htn", "state", "syn-recv"]).output().unwrap();
+    let after = now();
+    let mut entries: BTreeMap<String, u32> = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let local = line.split_whitespace().nth(2).unwrap();
+        let port = local.rsplit(':').next().unwrap();
+        *entries.entry(port.to_owned()).or_default() += 1;
+    }
+    let counters = counters();
+    serde_json::json!({
+        "from": before.as_secs_f64(), "to": after.as_secs_f64(), "entries": entries, "counters": counters,
+    })
+}
+
+/// The `TcpExt` counters that tell of listeners.
+fn counters() -> BTreeMap<String, u64> {
+    const WANTED: [&str; 5] =
+        ["SyncookiesSent", "TCPReqQFullDoCookies", "TCPReqQFullDrop", "ListenDrops", "ListenOverflows"];
+    let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    names
+        .split(' ')
+        .zip(values.split(' '))
+        .filter(|(name, _)| WANTED.contains(name))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// Sends forged SYNs to every `port:rate:seconds:duplicates:resets` at once, each at its own rate.
+fn flood(floods: &[&str]) {
+    let mut scenario = Scenario::new(4, Duration::from_secs(600));
+    let mut shares = BTreeMap::new();
+    for spec in floods {
+        let [port, rate, seconds, duplicates, resets] = spec.split(':').collect::<Vec<_>>()[..] else {
+            panic!("{spec}")
+        };
+        let servers = Targets::try_from(format!("{}:{port}", namespaces::SERVER)).unwrap();
+        let share = |text: &str| text.parse::<f64>().unwrap();
+        shares.insert(port.parse::<u16>().unwrap(), (share(duplicates), share(resets)));
+        scenario = scenario.with(Traffic::Flood(Flood {
+            servers,
+            rate: rate.parse().unwrap(),
+            dispersion: 1.0,
+            duration: Some(Duration::from_secs_f64(seconds.parse().unwrap())),
+            answers: Answers::Drop,
+            ..Flood::default()
+        }));
+    }
+    let mut stream = scenario.stream();
+    stream.set_link(namespaces::ORIGINATOR_MAC, namespaces::SERVER_MAC);
+    let link = pcap::Capture::from_device(namespaces::ORIGINATOR_LINK).unwrap();
+    let mut link = link.snaplen(64).immediate_mode(true).open().unwrap();
+    // What comes back is not read here.
+    link.direction(pcap::Direction::Out).unwrap();
+    let began = now();
+    let mut random = SplitMix64::split(4, 4);
+    let mut later: BinaryHeap<Reverse<(Duration, Vec<u8>)>> = BinaryHeap::new();
+    let mut send = |due: Duration, frame: &[u8]| {
+        let early = (began + due).saturating_sub(now());
+        // The kernel wakes a sleeper this late anyway.
+        if early > Duration::from_micros(200) {
+            std::thread::sleep(early);
+        }
+        link.sendpacket(frame).unwrap();
+    };
+    let mut frame = Vec::new();
+    while let Some(stamp) = stream.next_frame(&mut frame) {
+        let due = stamp.since(scenario.start());
+        while let Some(Reverse((at, _))) = later.peek()
+            && *at <= due
+            && let Some(Reverse((at, frame))) = later.pop()
+        {
+            send(at, &frame);
+        }
+        send(due, &frame);
+        let (duplicates, resets) = shares[&u16::from_be_bytes([frame[36], frame[37]])];
+        if random.chance(duplicates) {
+            let after = Duration::from_millis(600 + random.below(2000));
+            later.push(Reverse((due + after, frame.clone())));
+        } else if random.chance(resets) {
+            later.push(Reverse((due + Duration::from_millis(300), reset(&frame))));
+        }
+    }
+    println!("{SENT}{}", stream.tally().attempts);
+}
+
+/// The reset that the owner of a forged address would send to the SYN-ACK: at the SYN's sequence number and one.
+fn reset(syn: &[u8]) -> Vec<u8> {
+    let four = |at: usize| -> [u8; 4] { syn[at..at + 4].try_into().unwrap() };
+    let two = |at: usize| u16::from_be_bytes([syn[at], syn[at + 1]]);
+    let end = |address: usize, port: usize| Endpoint::new(IpAddr::from(four(address)), two(port));
+    let isn = u32::from_be_bytes(four(38));
+    let packet = Packet::bare_syn(end(26, 34), end(30, 36), isn.wrapping_add(1));
+    let wire =
+        Wire { to: syn[..6].try_into().unwrap(), from: syn[6..12].try_into().unwrap(), ..Wire::default() };
+    let mut frame = Vec::new();
+    wire.write(&Packet { flags: TcpFlags::RST, ..packet }, &mut frame);
+    frame
+}
+
+/// The time of day, which stamps on packets and samples share.
+fn now() -> Duration {
+    #[allow(clippy::disallowed_methods)] // a live measurement: packets are stamped by the same clock
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap()
+}

@@ -610,6 +610,19 @@ def sensor():
                 ],
                 8, 8, "s", overrides=[{"matcher": {"id": "byRegexp", "options": "(series|idle|connections).*"}, "properties": [{"id": "unit", "value": "short"}, {"id": "custom.axisPlacement", "value": "right"}]}],
             ),
+            panel(
+                "timeseries", "Journal and evidence", "Are incidents written down, and is anything of them lost?",
+                [
+                    target(f"sum(increase(halfopen_journal_written_total{{{on}}}[$__rate_interval]))", "lines written"),
+                    target(f"sum(increase(halfopen_journal_errors_total{{{on}}}[$__rate_interval]))", "lines lost to errors"),
+                    target(f"sum(increase(halfopen_journal_dropped_total{{{on}}}[$__rate_interval]))", "lines dropped"),
+                    target(f"sum(increase(halfopen_evidence_frames_total{{{on}}}[$__rate_interval]))", "frames kept"),
+                    target(f"sum by (reason) (increase(halfopen_evidence_left_out_total{{{on}}}[$__rate_interval]))", "frames left out: {{reason}}"),
+                    target(f"sum(increase(halfopen_evidence_errors_total{{{on}}}[$__rate_interval]))", "evidence not written"),
+                    target(f"sum(halfopen_evidence_bytes{{{on}}})", "evidence in memory"),
+                ],
+                24, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "evidence in memory"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
+            ),
         ],
     )
 

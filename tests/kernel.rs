@@ -54,7 +54,7 @@ fn the_kernel_agrees() {
                     if let Some(directory) = keep {
                         truth.write(&directory.join(format!("{}.zst", name(&truth))));
                     }
-                    complaints.lock().unwrap().push_str(&judge(&truth));
+                    complaints.lock().unwrap().push_str(&judge(&truth, Forecast::Printed));
                 }
             });
         }
@@ -71,7 +71,9 @@ fn the_recorded_kernel_agrees() {
     let (left, right) = files.split_at(files.len() / 2);
     std::thread::scope(|scope| {
         let halves = [left, right].map(|files| {
-            scope.spawn(|| files.iter().map(|file| judge(&Truth::read(file))).collect::<String>())
+            scope.spawn(|| {
+                files.iter().map(|file| judge(&Truth::read(file), Forecast::Held)).collect::<String>()
+            })
         });
         for half in halves {
             complaints.push_str(&half.join().unwrap());
@@ -135,7 +137,15 @@ fn name(truth: &Truth) -> String {
 }
 
 /// Everything a record must show; what it does not, in words.
-fn judge(truth: &Truth) -> String {
+/// What becomes of a forecast that missed. Half a queue of 128 is 64 Poisson arrivals, whose time alone varies by an eighth, and
+/// as much does the rate seen before: about one fresh run in ten misses 30 % by chance. Records do not change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forecast {
+    Held,
+    Printed,
+}
+
+fn judge(truth: &Truth, forecast: Forecast) -> String {
     let (name, backlog) = (name(truth), truth.about["backlog"].as_u64().unwrap());
     let points = compare::points(truth, true);
     let agreement = Agreement::of(&points, backlog);
@@ -162,7 +172,12 @@ fn judge(truth: &Truth) -> String {
     {
         let happened = refused - half.second;
         if half.time_to_full.is_none_or(|time| (time / happened - 1.0).abs() > 0.3) {
-            say(format!("at half full {:?} s were foreseen; it took {happened:.2}", half.time_to_full));
+            let missed =
+                format!("at half full {:?} s were foreseen; it took {happened:.2}", half.time_to_full);
+            match forecast {
+                Forecast::Held => say(missed),
+                Forecast::Printed => println!("{name:32} {missed}"),
+            }
         }
     }
     // Far beyond what the queue holds, it is full from start to end.

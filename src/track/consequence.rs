@@ -47,6 +47,10 @@ impl Tracker {
     ) {
         let now = segment.ts;
         let age = now.since(before.opened_at);
+        let early = before.state == HandshakeState::SynSent && segment.src == flow.orig;
+        if early && matches!(step, Step::EarlyAck { .. } | Step::Complete) {
+            self.table.visibility.missed(flow.resp);
+        }
         let kind = match step {
             Step::Nothing | Step::EarlyAck { .. } | Step::RepeatSyn | Step::Supersede | Step::Cross => return,
             Step::Mismatch => {

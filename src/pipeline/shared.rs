@@ -112,10 +112,9 @@ impl Sensor {
         self.evidence.get().cloned()
     }
 
-    /// Applies what can change while running: servers, thresholds, timeouts. Names what changed and needs a restart.
-    pub fn reload(&self, config: &Config) -> Vec<&'static str> {
+    /// Applies what can change while running: servers, thresholds, timeouts.
+    pub fn reload(&self, config: &Config) {
         let mut settings = lock(&self.settings);
-        let restart = needs_restart(&settings.config, config);
         settings.config = config.clone();
         settings.version += 1;
         let mut judge = lock(&self.judge);
@@ -123,7 +122,6 @@ impl Sensor {
         judge.roster.set_servers(&config.servers);
         drop(judge);
         self.settings_version.store(settings.version, Ordering::Release);
-        restart
     }
 
     /// The configuration in force.
@@ -240,19 +238,6 @@ impl Sensor {
         let version = self.targets_version.load(Ordering::Acquire);
         (thread.targets.swap(version, Ordering::Relaxed) != version).then(|| lock(&self.targets).clone())
     }
-}
-
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let changed = [
-        ("capture", old.capture != new.capture),
-        ("table.entries", old.table.entries != new.table.entries),
-        ("table.remembered", old.table.remembered != new.table.remembered),
-        ("detect.max_servers", old.detect.max_servers != new.detect.max_servers),
-        ("detect.max_hosts", old.detect.max_hosts != new.detect.max_hosts),
-        ("detect.max_prefixes", old.detect.max_prefixes != new.detect.max_prefixes),
-        ("detect.max_incidents", old.detect.max_incidents != new.detect.max_incidents),
-    ];
-    changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }
 
 /// A thread that panicked left plain numbers behind; they are still worth reading.

@@ -160,7 +160,7 @@ fn flood(floods: &[&str]) {
         if early > Duration::from_micros(200) {
             std::thread::sleep(early);
         }
-        link.sendpacket(frame).unwrap();
+        super::support::send(&mut link, frame);
     };
     let mut frame = Vec::new();
     while let Some(stamp) = stream.next_frame(&mut frame) {

@@ -114,7 +114,7 @@ fn forge(server: &str, count: u64) {
     let mut frame = Vec::new();
     for sent in 1.. {
         let Some(_) = stream.next_frame(&mut frame) else { break };
-        link.sendpacket(frame.as_slice()).unwrap();
+        super::send(&mut link, &frame);
         if sent % BURST.0 == 0 {
             std::thread::sleep(BURST.1);
         }

@@ -49,3 +49,10 @@ pub fn run(command: &mut Command) -> String {
     assert!(output.status.success(), "{command:?}: {}: {stderr}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// Sends a frame. A busy machine's queue may be full for a moment (ENOBUFS); a frame that never goes out fails the test.
+pub fn send(link: &mut pcap::Capture<pcap::Active>, frame: &[u8]) {
+    wait_for("room in the link's queue", Duration::from_secs(5), || {
+        link.sendpacket(frame).map_err(|why| why.to_string())
+    });
+}

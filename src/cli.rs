@@ -105,6 +105,10 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
 
+    /// Write one HTML page with plots to FILE, which needs nothing else to be read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
     /// Write the final metrics to FILE, in the text format
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,

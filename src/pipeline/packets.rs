@@ -148,6 +148,7 @@ impl<'a> PacketLoop<'a> {
         let silent_from = end.plus(LONGEST_SILENCE);
         while end <= now {
             self.tracker.advance(end, &mut self.observations);
+            self.publish();
             self.sensor.bin_closed(&self.thread, &mut self.observations, end);
             end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };
         }
@@ -194,6 +195,7 @@ impl<'a> PacketLoop<'a> {
     fn end(&mut self) {
         if let Some(end) = self.bin_ends {
             self.tracker.finish(&mut self.observations);
+            self.publish();
             self.sensor.thread_ended(&self.thread, &mut self.observations, end);
         }
         self.publish();

@@ -26,6 +26,17 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// A rate or a gauge for a place without room: `0.25`, `12`, `1,234`, `56.7k`, `1.2M`.
+pub(super) fn short(number: f64) -> String {
+    match number {
+        n if n >= 1e9 => format!("{}G", figures(n / 1e9)),
+        n if n >= 1e6 => format!("{}M", figures(n / 1e6)),
+        n if n >= 1e4 => format!("{}k", figures(n / 1e3)),
+        n if n >= 100.0 => grouped(n.round() as u64),
+        n => figures(n),
+    }
+}
+
 /// A time span with three figures and a fitting unit: `0.25 ms`, `1.5 s`, `2 h 5 min`.
 pub(super) fn span(seconds: f64) -> String {
     match seconds {
@@ -116,6 +127,10 @@ mod tests {
         assert_eq!(
             [0.000_05, 0.0123, 1.5, 59.5, 125.0, 7500.0].map(span),
             ["50 µs", "12.3 ms", "1.5 s", "59.5 s", "2 min 5 s", "2 h 5 min"]
+        );
+        assert_eq!(
+            [0.0, 0.254, 12.0, 99.96, 1234.4, 56_700.0, 1_200_000.0].map(short),
+            ["0", "0.25", "12", "100", "1,234", "56.7k", "1.2M"]
         );
         assert_eq!([0, 1023, 1536, 80 << 20].map(bytes), ["0 B", "1023 B", "1.5 KiB", "80 MiB"]);
     }

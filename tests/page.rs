@@ -6,6 +6,7 @@
 
 mod support;
 
+use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
 use halfopen::config::{Config, ListenAddress, TelemetryPath};
 use halfopen::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use halfopen::pipeline::Sensor;
@@ -20,10 +21,11 @@ use halfopen::time::Timestamp;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use support::browser::Browser;
+use support::wait_for;
 use tokio::sync::watch;
 
 /// What a foreign name must not do.
@@ -69,14 +71,63 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
 }
 
-/// The demonstration up to this second, as `make demo` shows it.
-fn demonstration(seconds: u64) -> Arc<Sensor> {
+/// A scenario that stands still before its end: the link stays up and silent.
+struct Held {
+    inner: SynthSource,
+    counters: Arc<InterfaceCounters>,
+    last: Timestamp,
+    reached: mpsc::SyncSender<()>,
+    told: bool,
+    release: mpsc::Receiver<()>,
+}
+
+impl FrameSource for Held {
+    fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
+        if self.told {
+            let _ = self.release.recv();
+            return Ok(SourceEvent::End);
+        }
+        match self.inner.next_event()? {
+            SourceEvent::Frame(frame) => {
+                self.last = frame.ts;
+                Ok(SourceEvent::Frame(frame))
+            }
+            SourceEvent::End => {
+                self.told = true;
+                self.counters.up.store(true, Ordering::Relaxed);
+                Ok(SourceEvent::Idle(self.last))
+            }
+            SourceEvent::Idle(at) => Ok(SourceEvent::Idle(at)),
+        }
+    }
+
+    fn publish(&mut self) {
+        self.inner.publish();
+        if self.told {
+            let _ = self.reached.try_send(());
+        }
+    }
+
+    fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
+        vec![Arc::clone(&self.counters)]
+    }
+}
+
+/// The demonstration up to this second, as `make demo` shows it. Runs until the sender is dropped.
+fn demonstration(seconds: u64) -> (Arc<Sensor>, mpsc::Sender<()>) {
     let mut scenario = Scenario::from_toml(&example("demo.toml")).unwrap();
     scenario.duration = Duration::from_secs(seconds);
     let config = Config::parse("demo-sensor.toml", &example("demo-sensor.toml")).unwrap();
     let sensor = Sensor::new(&config, Box::new(|_| ()));
-    sensor.run_source(SynthSource::new(scenario.stream())).unwrap();
-    sensor
+    let (reached, wait) = mpsc::sync_channel(1);
+    let (hold, release) = mpsc::channel();
+    let inner = SynthSource::new(scenario.stream());
+    let counters = Arc::clone(&inner.counters()[0]);
+    let source = Held { inner, counters, last: Timestamp::EPOCH, reached, told: false, release };
+    let running = Arc::clone(&sensor);
+    std::thread::spawn(move || running.run_source(source));
+    wait.recv().unwrap();
+    (sensor, hold)
 }
 
 /// Keeps a picture of the screen in the folder that HALFOPEN_PICTURES names; how docs/pictures are made.
@@ -121,7 +172,14 @@ const TOO_WIDE: &str = "document.documentElement.scrollWidth - document.document
 #[test]
 fn the_pages_figures_are_the_apis() {
     let Some(mut browser) = Browser::start("page") else { return };
-    let served = Served::start(demonstration(100));
+    let (sensor, _hold) = demonstration(100);
+    // The counts are published right after the source's.
+    let opened = |sensor: &Sensor| sensor.snapshot().frames.read;
+    let all = sensor.snapshot().interfaces[0].frames;
+    wait_for("every frame published", Duration::from_secs(10), || {
+        if opened(&sensor) == all { Ok(()) } else { Err(format!("{} of {all}", opened(&sensor))) }
+    });
+    let served = Served::start(sensor);
     let (servers, incidents) = (served.json("api/v1/servers"), served.json("api/v1/incidents"));
     let overview = served.json("api/v1/overview");
     assert_eq!(overview["servers"], servers["servers"]);
@@ -142,9 +200,9 @@ fn the_pages_figures_are_the_apis() {
 
     // Each server's row, found by its name.
     let rows = browser.evaluate("[...document.querySelectorAll('#servers tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))");
-    assert_eq!(rows.as_array().unwrap().len(), servers["servers"].as_array().unwrap().len());
+    assert_eq!(rows.as_array().unwrap().len(), 3, "nothing is in 'other'");
     assert_eq!(rows[0][0], "shop", "whoever is in trouble is first");
-    for server in servers["servers"].as_array().unwrap() {
+    for server in servers["servers"].as_array().unwrap().iter().filter(|server| server["server"] != "other") {
         let row = rows.as_array().unwrap().iter().find(|row| row[0] == server["server"]).unwrap();
         let embryonic = server["embryonic_syn_sent"].as_u64().unwrap()
             + server["embryonic_syn_received"].as_u64().unwrap();
@@ -195,6 +253,9 @@ fn the_pages_figures_are_the_apis() {
         assert!(links.as_array().unwrap().iter().any(|link| link == path), "{path}");
     }
 
+    // Making all of this took the CPU; by the second look it is at rest.
+    browser
+        .wait_until("parseFloat(document.querySelector('#sensor tbody').rows[3].cells[1].textContent) < 10");
     picture(&mut browser, "page-light.png");
     assert_eq!(browser.evaluate(TOO_WIDE), 0);
     browser.screen(1280, 1180, true);
@@ -203,6 +264,7 @@ fn the_pages_figures_are_the_apis() {
     assert_eq!(browser.evaluate(TOO_WIDE), 0, "on a phone");
     picture(&mut browser, "page-phone.png");
     browser.screen(2560, 1440, true);
+    picture(&mut browser, "page-wall.png");
     assert_eq!(browser.evaluate(TOO_WIDE), 0, "on a wall");
 
     assert!(browser.console.is_empty(), "{:#?}", browser.console);

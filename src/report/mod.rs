@@ -12,6 +12,6 @@ pub mod overview;
 pub mod page;
 pub mod snapshot;
 pub mod summary;
-mod text;
+pub mod text;
 
 pub use text::unwritten;

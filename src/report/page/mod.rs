@@ -63,10 +63,10 @@ pub(super) fn page(overview: &Overview, telemetry_path: &str) -> String {
     );
     now(&mut out, overview);
     plots(&mut out, overview);
-    incidents(&mut out, overview);
     servers(&mut out, overview);
-    outcomes(&mut out, overview);
+    incidents(&mut out, overview);
     sensor(&mut out, overview);
+    outcomes(&mut out, overview);
     links(&mut out, telemetry_path);
     out.push_str("</main>\n</body>\n</html>\n");
     out
@@ -188,7 +188,7 @@ fn incidents(out: &mut String, overview: &Overview) {
     let all = &overview.snapshot.incidents;
     let running = overview.running();
     let ended = all.iter().rev().filter(|incident| incident.ended_at.is_some());
-    part(out, "incidents", "", "Incidents", |out| {
+    part(out, "incidents", "tall", "Incidents", |out| {
         if all.is_empty() {
             out.push_str("<p class=\"quiet\">None so far.</p>\n");
         }
@@ -199,19 +199,20 @@ fn incidents(out: &mut String, overview: &Overview) {
     });
 }
 
-/// Those in trouble first: with a running incident, then by what stays embryonic; `other` last.
+/// Those in trouble first: with a running incident, then by what stays embryonic; `other` last, where anything is in it.
 fn servers(out: &mut String, overview: &Overview) {
     let running = overview.running();
+    let folded = |view: &ServerView| !view.configured && view.endpoint.is_none() && view.server == "other";
     let rank = |view: &ServerView| {
         let flagged = running.iter().any(|incident| incident.server == view.server);
         let embryonic = view.embryonic_syn_sent.saturating_add(view.embryonic_syn_received);
-        let folded = !view.configured && view.endpoint.is_none() && view.server == "other";
-        (folded, !flagged, std::cmp::Reverse(embryonic))
+        (folded(view), !flagged, std::cmp::Reverse(embryonic))
     };
-    let mut views: Vec<&ServerView> = overview.snapshot.servers.iter().collect();
+    let shown = overview.snapshot.servers.iter().filter(|view| !folded(view) || view.attempts > 0);
+    let mut views: Vec<&ServerView> = shown.collect();
     views.sort_by_key(|view| rank(view));
     let count = views.len();
-    part(out, "servers", "", "Servers", |out| {
+    part(out, "servers", "wide", "Servers", |out| {
         parts::servers(out, views.into_iter().take(SERVERS));
         more(out, count, SERVERS, "/api/v1/servers");
     });

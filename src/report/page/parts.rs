@@ -113,7 +113,8 @@ pub(super) fn servers<'a>(out: &mut String, views: impl Iterator<Item = &'a Serv
 /// One incident with its figures and evidence. Times are counted from `zero`, where there is one.
 pub(super) fn incident(out: &mut String, incident: &Incident, zero: Option<Timestamp>, open: bool) {
     let grave = class(incident.severity);
-    let over = if incident.ended_at.is_some() { " over" } else { "" };
+    // In a report they all are.
+    let over = if incident.ended_at.is_some() && zero.is_none() { " over" } else { "" };
     let kind = incident.kind.as_label().replace('_', " ");
     let _ = writeln!(
         out,

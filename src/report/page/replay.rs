@@ -121,7 +121,10 @@ impl Trace<'_> {
     }
 
     fn figure<'p>(&self, title: &'p str, series: Vec<Series<'p>>, bands: Vec<Band<'p>>) -> Plot<'p> {
-        let tick = |quarter: u32| format!("+{}", span(self.seconds * f64::from(quarter) / 4.0));
+        let tick = |quarter: u32| {
+            let at = self.seconds * f64::from(quarter) / 4.0;
+            format!("+{}", span(if at < 10.0 { at } else { at.round() }).trim_end_matches(" 0 s"))
+        };
         let ticks = std::iter::once("0 s".to_owned()).chain((1..=4).map(tick)).collect();
         Plot { title, range: (0.0, self.seconds), ticks, series, bands }
     }

@@ -6,129 +6,23 @@
 
 mod support;
 
-use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
-use halfopen::config::{Config, ListenAddress, TelemetryPath};
 use halfopen::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
-use halfopen::pipeline::Sensor;
 use halfopen::report::history::Sample;
-use halfopen::report::http::{Listeners, Web};
-use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::{EmbryonicView, InterfaceView, Snapshot, SnapshotSource};
 use halfopen::synth::Scenario;
 use halfopen::synth::pcapfile::PcapWriter;
-use halfopen::synth::source::SynthSource;
 use halfopen::time::Timestamp;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use support::browser::Browser;
-use support::wait_for;
-use tokio::sync::watch;
+use support::served::{Served, demonstration, example};
 
 /// What a foreign name must not do.
 const HOSTILE: &str = "<script>alert(1)</script>";
-
-/// A source of snapshots, served on a port of its own until the value is dropped.
-struct Served {
-    base: String,
-    stop: watch::Sender<bool>,
-    runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl Served {
-    fn start(source: Arc<dyn SnapshotSource>) -> Self {
-        let metrics = Arc::new(Metrics::new(50));
-        let connections = metrics.connections();
-        let web = Web::new(source, metrics, TelemetryPath::default(), Box::new(|| Ok(String::new())));
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
-        let listeners = runtime.block_on(Listeners::bind(&[any])).unwrap();
-        let base = format!("http://{}/", listeners.addresses()[0]);
-        let (stop, stopping) = watch::channel(false);
-        runtime.spawn(listeners.serve(web.router(), connections, stopping));
-        Self { base, stop, runtime: Some(runtime) }
-    }
-
-    fn json(&self, path: &str) -> Value {
-        ureq::get(format!("{}{path}", self.base)).call().unwrap().body_mut().read_json().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.stop.send(true);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(2));
-        }
-    }
-}
-
-fn example(name: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
-}
-
-/// A scenario that stands still before its end: the link stays up and silent.
-struct Held {
-    inner: SynthSource,
-    counters: Arc<InterfaceCounters>,
-    last: Timestamp,
-    reached: mpsc::SyncSender<()>,
-    told: bool,
-    release: mpsc::Receiver<()>,
-}
-
-impl FrameSource for Held {
-    fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
-        if self.told {
-            let _ = self.release.recv();
-            return Ok(SourceEvent::End);
-        }
-        match self.inner.next_event()? {
-            SourceEvent::Frame(frame) => {
-                self.last = frame.ts;
-                Ok(SourceEvent::Frame(frame))
-            }
-            SourceEvent::End => {
-                self.told = true;
-                self.counters.up.store(true, Ordering::Relaxed);
-                Ok(SourceEvent::Idle(self.last))
-            }
-            SourceEvent::Idle(at) => Ok(SourceEvent::Idle(at)),
-        }
-    }
-
-    fn publish(&mut self) {
-        self.inner.publish();
-        if self.told {
-            let _ = self.reached.try_send(());
-        }
-    }
-
-    fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
-        vec![Arc::clone(&self.counters)]
-    }
-}
-
-/// The demonstration up to this second, as `make demo` shows it. Runs until the sender is dropped.
-fn demonstration(seconds: u64) -> (Arc<Sensor>, mpsc::Sender<()>) {
-    let mut scenario = Scenario::from_toml(&example("demo.toml")).unwrap();
-    scenario.duration = Duration::from_secs(seconds);
-    let config = Config::parse("demo-sensor.toml", &example("demo-sensor.toml")).unwrap();
-    let sensor = Sensor::new(&config, Box::new(|_| ()));
-    let (reached, wait) = mpsc::sync_channel(1);
-    let (hold, release) = mpsc::channel();
-    let inner = SynthSource::new(scenario.stream());
-    let counters = Arc::clone(&inner.counters()[0]);
-    let source = Held { inner, counters, last: Timestamp::EPOCH, reached, told: false, release };
-    let running = Arc::clone(&sensor);
-    std::thread::spawn(move || running.run_source(source));
-    wait.recv().unwrap();
-    (sensor, hold)
-}
 
 /// Keeps a picture of the screen in the folder that HALFOPEN_PICTURES names; how docs/pictures are made.
 fn picture(browser: &mut Browser, name: &str) {
@@ -173,12 +67,6 @@ const TOO_WIDE: &str = "document.documentElement.scrollWidth - document.document
 fn the_pages_figures_are_the_apis() {
     let Some(mut browser) = Browser::start("page") else { return };
     let (sensor, _hold) = demonstration(100);
-    // The counts are published right after the source's.
-    let opened = |sensor: &Sensor| sensor.snapshot().frames.read;
-    let all = sensor.snapshot().interfaces[0].frames;
-    wait_for("every frame published", Duration::from_secs(10), || {
-        if opened(&sensor) == all { Ok(()) } else { Err(format!("{} of {all}", opened(&sensor))) }
-    });
     let served = Served::start(sensor);
     let (servers, incidents) = (served.json("api/v1/servers"), served.json("api/v1/incidents"));
     let overview = served.json("api/v1/overview");
@@ -264,7 +152,6 @@ fn the_pages_figures_are_the_apis() {
     assert_eq!(browser.evaluate(TOO_WIDE), 0, "on a phone");
     picture(&mut browser, "page-phone.png");
     browser.screen(2560, 1440, true);
-    picture(&mut browser, "page-wall.png");
     assert_eq!(browser.evaluate(TOO_WIDE), 0, "on a wall");
 
     assert!(browser.console.is_empty(), "{:#?}", browser.console);

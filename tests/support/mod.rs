@@ -7,6 +7,7 @@ pub mod helper;
 pub mod monitoring;
 pub mod namespaces;
 pub mod process;
+pub mod served;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

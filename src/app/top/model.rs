@@ -141,7 +141,11 @@ impl History {
     }
 
     pub(super) fn embryonic(&self) -> Vec<u64> {
-        self.syn_sent.iter().zip(&self.syn_received).map(|(sent, received)| sent.saturating_add(*received)).collect()
+        self.syn_sent
+            .iter()
+            .zip(&self.syn_received)
+            .map(|(sent, received)| sent.saturating_add(*received))
+            .collect()
     }
 }
 
@@ -231,10 +235,12 @@ impl Model {
         let mut before = std::mem::take(&mut self.rates);
         for server in &overview.servers {
             let now = [server.attempts, server.completed, server.unresolved];
-            let mut rates = before.remove(&server.server).unwrap_or_else(|| Rates { before: now, ..Rates::default() });
+            let mut rates =
+                before.remove(&server.server).unwrap_or_else(|| Rates { before: now, ..Rates::default() });
             // Counters that went back are those of a sensor that was started again.
             if seconds > 0.0 && now.iter().zip(rates.before).all(|(now, before)| *now >= before) {
-                let grown: [f64; 3] = std::array::from_fn(|index| (now[index] - rates.before[index]) as f64 / seconds);
+                let grown: [f64; 3] =
+                    std::array::from_fn(|index| (now[index] - rates.before[index]) as f64 / seconds);
                 [rates.attempts, rates.completed, rates.unresolved] = grown;
                 rates.trend.push_back(grown[0].round() as u64);
                 if rates.trend.len() > TREND {
@@ -255,12 +261,15 @@ impl Model {
     /// Whether an incident above info runs on it.
     pub(super) fn flagged(&self, server: &str) -> bool {
         let incidents = self.last.iter().flat_map(|last| &last.incidents);
-        incidents.filter(|one| one.ended_at.is_none() && one.severity != "info").any(|one| one.server == server)
+        incidents
+            .filter(|one| one.ended_at.is_none() && one.severity != "info")
+            .any(|one| one.server == server)
     }
 
     /// Incidents that run, the gravest and newest first, then those that ended last.
     pub(super) fn incidents(&self) -> Vec<&Incident> {
-        let grave = |one: &Incident| ["info", "warning", "critical"].iter().position(|name| *name == one.severity);
+        let grave =
+            |one: &Incident| ["info", "warning", "critical"].iter().position(|name| *name == one.severity);
         let mut all: Vec<&Incident> = self.last.iter().flat_map(|last| &last.incidents).collect();
         all.sort_by(|a, b| {
             let key = |one: &Incident| (one.ended_at.is_none(), one.ended_at.is_none().then(|| grave(one)));
@@ -338,11 +347,11 @@ pub(super) enum Key {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    pub(in super::super) fn answer(second: f64, attempts: u64) -> Overview {
+    pub(in crate::app::top) fn answer(second: f64, attempts: u64) -> Overview {
         serde_json::from_value(json!({
             "version": "1.2.3", "network_time": 1_750_000_000.0 + second,
             "handshakes": { "attempts": 2 * attempts, "completed": 50, "open": { "syn_sent": 3, "syn_received": 400 } },

@@ -159,7 +159,7 @@ fn plots(out: &mut String, overview: &Overview) {
         },
     ];
     for (figure, id) in figures.iter().zip(["rates", "embryonic"]) {
-        part(out, id, "", "", |out| figure.write(out));
+        part(out, id, "half", "", |out| figure.write(out));
     }
 }
 

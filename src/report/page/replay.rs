@@ -49,7 +49,7 @@ pub fn report(snapshot: &Snapshot, history: &[Sample], replay: &Replay, command:
     heading(&mut out, &trace, replay, &names);
     section(&mut out, "wide", "", |out| tiles(out, &trace));
     for figure in overall(&trace) {
-        section(&mut out, "", "", |out| figure.write(out));
+        section(&mut out, "half", "", |out| figure.write(out));
     }
     section(&mut out, "wide", "Incidents", |out| incidents(out, &trace));
     section(&mut out, "wide", "Servers", |out| servers(out, &snapshot.servers));

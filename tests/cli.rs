@@ -46,7 +46,7 @@ impl Drop for Scratch {
 fn help_names_every_flag_of_the_contract() {
     let top = halfopen(&["--help"]);
     assert_eq!(top.status.code(), Some(0));
-    for command in ["run", "replay", "check", "interfaces"] {
+    for command in ["run", "replay", "top", "check", "interfaces"] {
         assert!(out(&top).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
     for (command, flags) in [
@@ -85,6 +85,7 @@ fn wrong_usage_is_one_line_and_status_2() {
         (&["run", "--web.telemetry-path", "/-/ready"][..], "taken by another page"),
         (&["run", "--log.level", "loud"][..], "error, warn, info, debug"),
         (&["run", "-i", "any", "-i", "lo"][..], "name it alone, or leave it out"),
+        (&["top", "--url", "https://x"][..], "'https://x' is no address of a sensor"),
         (&["run", "-i", ""][..], "'halfopen interfaces' lists them"),
         (&["run", "--config.file", "/nonexistent/\n\u{1b}[31mx"][..], "/nonexistent/\\n\\u{1b}[31mx: "),
         (

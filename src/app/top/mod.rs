@@ -115,9 +115,9 @@ fn ask(place: &str, tell: Sender<Told>) -> io::Result<()> {
 }
 
 fn overview(agent: &ureq::Agent, url: &str) -> Result<Overview, String> {
-    let mut answer = agent.get(url).call().map_err(|error| match error {
-        ureq::Error::StatusCode(404) => "not a sensor of this version (404)".to_owned(),
-        other => other.to_string(),
+    let mut answer = agent.get(url).call().map_err(|error| {
+        let old = matches!(error, ureq::Error::StatusCode(404));
+        if old { "not a sensor of this version (404)".to_owned() } else { error.to_string() }
     })?;
     answer
         .body_mut()
@@ -129,6 +129,8 @@ fn overview(agent: &ureq::Agent, url: &str) -> Result<Overview, String> {
 
 fn keys(tell: Sender<Told>) -> io::Result<()> {
     let reading = std::thread::Builder::new().name("keys".to_owned());
+    // Of dozens of keys and events these mean something.
+    #[allow(clippy::wildcard_enum_match_arm)]
     let work = move || {
         while let Ok(event) = event::read() {
             let told = match event {

@@ -208,8 +208,9 @@ fn an_alert_goes_pending_fires_and_resolves() {
 fn a_flood_too_thin_on_every_tap_is_one_alert() {
     let Some(namespaces) = Namespaces::make() else { return };
     let folder = Folder::make("fleet");
-    // What is usual behind these taps: 500 unresolved attempts within ten seconds are none of their business.
-    let text = format!("[[server]]\nname = \"shop\"\naddress = \"{SERVER}\"\nport = 80\nfloor = 500\n");
+    // What is usual behind these taps: an episode of fewer than 5,000 unresolved attempts is none of their business.
+    let text =
+        format!("[detect]\nfloor = 5000\n[[server]]\nname = \"shop\"\naddress = \"{SERVER}\"\nport = 80\n");
     let config = folder.write("sensor.toml", &text);
     // Forged sources are given out from all over 198.18.0.0/15; each tap is one part of them.
     let parts = ["net 198.18.0.0/17", "net 198.18.128.0/17", "net 198.19.0.0/16"];

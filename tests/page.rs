@@ -348,7 +348,6 @@ fn the_report_is_one_file_that_says_what_the_summary_says() {
         0
     );
 
-    picture(&mut browser, "report.png");
     assert_eq!(browser.evaluate(TOO_WIDE), 0);
     browser.screen(390, 844, true);
     assert_eq!(browser.evaluate(TOO_WIDE), 0, "on a phone");
@@ -361,6 +360,18 @@ fn the_report_is_one_file_that_says_what_the_summary_says() {
         browser.dialogs
     );
     assert_eq!(browser.requests, [address.replace('<', "%3C").replace('>', "%3E").replace(' ', "%20")]);
+
+    // The picture is of a report with a name that people give.
+    std::fs::copy(&trace, folder.join("shop.pcap")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halfopen"));
+    let plain =
+        command.args(["replay", "--config.file", "sensor.toml", "--report", "shop.html", "shop.pcap"]);
+    assert!(plain.current_dir(&folder).output().unwrap().status.success());
+    browser.screen(1280, 1180, false);
+    browser.open(&format!("file://{}", folder.join("shop.html").display()));
+    let command = browser.evaluate("document.querySelector('pre').textContent.trim()");
+    assert_eq!(command, "halfopen replay --config.file sensor.toml --report shop.html shop.pcap");
+    picture(&mut browser, "report.png");
 
     // The same trace gives the same report, but for the name of the report itself in the command.
     replay("again.html");

@@ -152,7 +152,7 @@ impl History {
 /// What servers are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// Flagged by an incident first, then by attempts that newly stay unresolved, then by what is open.
+    /// Flagged by an incident first, then by attempts that newly stay unresolved, then by what is open, then by all attempts.
     Trouble,
     Embryonic,
     Attempts,
@@ -295,7 +295,8 @@ impl Model {
             };
             let flagged = self.sort == Sort::Trouble && self.flagged(&server.server);
             let open = if self.sort == Sort::Name { 0 } else { server.embryonic() };
-            (server.server == "other", Reverse((flagged, number, open)), server.server.clone())
+            let busy = if self.sort == Sort::Name { 0 } else { server.attempts };
+            (server.server == "other", Reverse((flagged, number, open, busy)), server.server.clone())
         });
         shown
     }

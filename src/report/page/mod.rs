@@ -149,6 +149,7 @@ fn plots(out: &mut String, overview: &Overview) {
                 },
             ],
             bands: bands(),
+            live: true,
         },
         Plot {
             title: "Embryonic connections",
@@ -156,6 +157,7 @@ fn plots(out: &mut String, overview: &Overview) {
             ticks: ticks(),
             series: embryonic(history, zero),
             bands: bands(),
+            live: true,
         },
     ];
     for (figure, id) in figures.iter().zip(["rates", "embryonic"]) {
@@ -199,14 +201,14 @@ fn incidents(out: &mut String, overview: &Overview) {
     });
 }
 
-/// Those in trouble first: with a running incident, then by what stays embryonic; `other` last, where anything is in it.
+/// Those in trouble first: with a running incident, then by what is embryonic and by all attempts; `other` last, where anything is in it.
 fn servers(out: &mut String, overview: &Overview) {
     let running = overview.running();
     let folded = |view: &ServerView| !view.configured && view.endpoint.is_none() && view.server == "other";
     let rank = |view: &ServerView| {
         let flagged = running.iter().any(|incident| incident.server == view.server);
         let embryonic = view.embryonic_syn_sent.saturating_add(view.embryonic_syn_received);
-        (folded(view), !flagged, std::cmp::Reverse(embryonic))
+        (folded(view), !flagged, std::cmp::Reverse((embryonic, view.attempts)))
     };
     let shown = overview.snapshot.servers.iter().filter(|view| !folded(view) || view.attempts > 0);
     let mut views: Vec<&ServerView> = shown.collect();

@@ -47,6 +47,8 @@ pub(super) struct Plot<'a> {
     pub(super) series: Vec<Series<'a>>,
     /// What is marked.
     pub(super) bands: Vec<Band<'a>>,
+    /// The figure beside a name: the last value where the plot ends now, else the highest.
+    pub(super) live: bool,
 }
 
 impl Plot<'_> {
@@ -56,13 +58,15 @@ impl Plot<'_> {
         let top = nice(highest.fold(0.0, f64::max));
         let _ = write!(out, "<figure class=\"plot\"><figcaption><b>{}</b>", html(self.title));
         for series in &self.series {
-            let last = series.points.last().map_or(0.0, |point| point.1);
+            let values = series.points.iter().map(|point| point.1);
+            let (words, value) =
+                if self.live { ("", values.last()) } else { (", at most", values.reduce(f64::max)) };
             let _ = write!(
                 out,
-                " <span class=\"key {}\">{} <output>{}</output></span>",
+                " <span class=\"key {}\">{}{words} <output>{}</output></span>",
                 series.class,
                 html(series.name),
-                short(last)
+                short(value.unwrap_or(0.0))
             );
         }
         out.push_str("</figcaption>\n<div class=\"chart\"><div class=\"ys\" aria-hidden=\"true\">");
@@ -186,6 +190,7 @@ mod tests {
                 filled: true,
             }],
             bands: vec![Band { from: 2.0, to: 4.0, title: "<x>", class: "critical" }],
+            live: true,
         };
         let mut out = String::new();
         plot.write(&mut out);

@@ -126,7 +126,7 @@ impl Trace<'_> {
             format!("+{}", span(if at < 10.0 { at } else { at.round() }).trim_end_matches(" 0 s"))
         };
         let ticks = std::iter::once("0 s".to_owned()).chain((1..=4).map(tick)).collect();
-        Plot { title, range: (0.0, self.seconds), ticks, series, bands }
+        Plot { title, range: (0.0, self.seconds), ticks, series, bands, live: false }
     }
 
     fn band<'p>(&self, incident: &Incident, title: &'p str) -> Band<'p> {

@@ -34,6 +34,7 @@ test: ## installs what the tests need, and runs them all; those that need root s
 bench: ## measures throughput and memory, as Markdown tables
 	@scripts/setup.sh --tests
 	$(CARGO) bench --locked --bench throughput
+	$(CARGO) bench --locked --bench looks
 
 scoreboard: ## runs every scenario of tests/scenarios and prints what was found, how soon, and what was not
 	@scripts/setup.sh

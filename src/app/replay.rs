@@ -81,6 +81,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
         Box::new(move |entry| for_sensor.lock().unwrap_or_else(PoisonError::into_inner).take(entry)),
     );
 
+    if page.is_some() {
+        sensor.follow_servers();
+    }
+
     // A measurement: its result stands under "performance" and nowhere else.
     #[allow(clippy::disallowed_methods)]
     let started = Instant::now();

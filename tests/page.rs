@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::browser::Browser;
+use support::process::Process;
 use support::served::{Served, demonstration, example};
+use support::wait_for;
 
 /// What a foreign name must not do.
 const HOSTILE: &str = "<script>alert(1)</script>";
@@ -301,19 +303,16 @@ fn the_report_is_one_file_that_says_what_the_summary_says() {
     writer.finish().unwrap();
     let config = folder.join("sensor.toml");
     std::fs::write(&config, example("demo-sensor.toml")).unwrap();
-    let replay = |report: &str| -> Value {
-        let output = Command::new(env!("CARGO_BIN_EXE_halfopen"))
-            .args(["replay", "--json", "--config.file"])
-            .arg(&config)
-            .arg("--report")
-            .arg(folder.join(report))
-            .arg(&trace)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
-    let summary = replay("report.html");
+    let output = Command::new(env!("CARGO_BIN_EXE_halfopen"))
+        .args(["replay", "--json", "--config.file"])
+        .arg(&config)
+        .arg("--report")
+        .arg(folder.join("report.html"))
+        .arg(&trace)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
 
     browser.screen(1280, 1180, false);
     let address = format!("file://{}", folder.join("report.html").display());
@@ -373,10 +372,45 @@ fn the_report_is_one_file_that_says_what_the_summary_says() {
     assert_eq!(command, "halfopen replay --config.file sensor.toml --report shop.html shop.pcap");
     picture(&mut browser, "report.png");
 
-    // The same trace gives the same report, but for the name of the report itself in the command.
-    replay("again.html");
-    let read =
-        |name: &str| std::fs::read_to_string(folder.join(name)).unwrap().replace("again.html", "report.html");
-    assert!(read("report.html") == read("again.html"), "two reports of one trace differ");
+    // The same trace gives the same report, whatever its name.
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let (_, from) = text.split_once("<section").unwrap();
+        from.split_once("To repeat it").unwrap().0.to_owned()
+    };
+    assert!(read("report.html") == read("shop.html"), "two reports of one trace differ");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// `make demo`: the page is there at once, and figures grow at the speed of the clock.
+#[test]
+fn the_demonstration_plays() {
+    let demo = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("demo");
+    if !demo.exists() {
+        support::skipped("the demonstration is not built; 'cargo test' without --test builds it");
+        return;
+    }
+    let mut process = Process::start(Command::new(demo).arg("127.0.0.1:0"));
+    let line = process.wait_for_line("the page:", Duration::from_secs(10));
+    let base = line.split_whitespace().last().unwrap().to_owned();
+    let attempts = |at_least: u64| {
+        wait_for(&format!("{at_least} attempts"), Duration::from_secs(20), || {
+            let answer = ureq::get(format!("{base}api/v1/overview")).call();
+            let overview: Value =
+                answer.and_then(|mut answer| answer.body_mut().read_json()).map_err(|why| why.to_string())?;
+            let attempts = overview["handshakes"]["attempts"].as_u64().unwrap();
+            if attempts >= at_least {
+                Ok((attempts, overview["network_time"].as_f64().unwrap()))
+            } else {
+                Err(attempts.to_string())
+            }
+        })
+    };
+    let (first, then) = attempts(1);
+    let (more, now) = attempts(first + 200);
+    // 93 clients a second.
+    let rate = (more - first) as f64 / (now - then);
+    assert!((50.0..150.0).contains(&rate), "{rate} a second");
+    let page = ureq::get(&base).call().unwrap().body_mut().read_to_string().unwrap();
+    assert!(page.contains("<td>shop</td>") && page.contains("<td>mail</td>"), "{page}");
 }

@@ -14,7 +14,7 @@ const LIVE_STEP: Duration = Duration::from_secs(1);
 const LIVE_SAMPLES: usize = 301;
 
 /// A trace is sampled with every bin of detection at first.
-const TRACE_STEP: Duration = Duration::from_millis(500);
+pub(super) const TRACE_STEP: Duration = Duration::from_millis(500);
 
 /// Where a trace's samples are this many, every other goes and the step doubles: 240 to 480 points for a trace of any length.
 const TRACE_SAMPLES: usize = 481;

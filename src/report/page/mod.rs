@@ -204,14 +204,12 @@ fn incidents(out: &mut String, overview: &Overview) {
 /// Those in trouble first: with a running incident, then by what is embryonic and by all attempts; `other` last, where anything is in it.
 fn servers(out: &mut String, overview: &Overview) {
     let running = overview.running();
-    let folded = |view: &ServerView| !view.configured && view.endpoint.is_none() && view.server == "other";
     let rank = |view: &ServerView| {
         let flagged = running.iter().any(|incident| incident.server == view.server);
         let embryonic = view.embryonic_syn_sent.saturating_add(view.embryonic_syn_received);
-        (folded(view), !flagged, std::cmp::Reverse((embryonic, view.attempts)))
+        (parts::folded(view), !flagged, std::cmp::Reverse((embryonic, view.attempts)))
     };
-    let shown = overview.snapshot.servers.iter().filter(|view| !folded(view) || view.attempts > 0);
-    let mut views: Vec<&ServerView> = shown.collect();
+    let mut views: Vec<&ServerView> = parts::shown(&overview.snapshot.servers).collect();
     views.sort_by_key(|view| rank(view));
     let count = views.len();
     part(out, "servers", "wide", "Servers", |out| {

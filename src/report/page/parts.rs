@@ -90,6 +90,16 @@ fn queue(view: &ServerView) -> Cell {
     }
 }
 
+/// Whether this is what is left of all servers that have no row of their own.
+pub(super) fn folded(view: &ServerView) -> bool {
+    !view.configured && view.endpoint.is_none() && view.server == "other"
+}
+
+/// Those that have a row: all but an empty `other`.
+pub(super) fn shown(views: &[ServerView]) -> impl Iterator<Item = &ServerView> {
+    views.iter().filter(|view| !folded(view) || view.attempts > 0)
+}
+
 /// Servers as rows.
 pub(super) fn servers<'a>(out: &mut String, views: impl Iterator<Item = &'a ServerView>) {
     let rows = views.map(|view| -> Vec<Cell> {
@@ -125,6 +135,7 @@ pub(super) fn incident(out: &mut String, incident: &Incident, zero: Option<Times
         Some(zero) => format!("+{:.1} s", at.since(zero).as_secs_f64()),
         None => utc(at).chars().take(19).chain(" UTC".chars()).collect(),
     };
+    let running = if zero.is_some() { "not over at the end" } else { "running" };
     let end = match incident.ended_at {
         Some(at) => format!(
             "over at {} after {} ({})",
@@ -132,7 +143,7 @@ pub(super) fn incident(out: &mut String, incident: &Incident, zero: Option<Times
             span(at.since(incident.onset).as_secs_f64()),
             incident.end_reason.unwrap_or("ended")
         ),
-        None => "<b>running</b>".to_owned(),
+        None => format!("<b>{running}</b>"),
     };
     let _ = writeln!(
         out,

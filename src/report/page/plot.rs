@@ -11,6 +11,9 @@ use std::fmt::Write;
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 240.0;
 
+/// Points so many seconds before the axis are drawn on its beginning: a line may begin a sample before it.
+const BEFORE: f64 = 1.0;
+
 /// One line, or a filled area, of a plot.
 pub(super) struct Series<'a> {
     /// Its name in the legend.
@@ -58,9 +61,9 @@ impl Plot<'_> {
         let top = nice(highest.fold(0.0, f64::max));
         let _ = write!(out, "<figure class=\"plot\"><figcaption><b>{}</b>", html(self.title));
         for series in &self.series {
-            let values = series.points.iter().map(|point| point.1);
+            let mut values = series.points.iter().map(|point| point.1);
             let (words, value) =
-                if self.live { ("", values.last()) } else { (", at most", values.reduce(f64::max)) };
+                if self.live { ("", values.next_back()) } else { (", at most", values.reduce(f64::max)) };
             let _ = write!(
                 out,
                 " <span class=\"key {}\">{}{words} <output>{}</output></span>",
@@ -114,8 +117,8 @@ impl Plot<'_> {
 
     fn line(&self, out: &mut String, series: &Series<'_>, top: f64) {
         let mut path = String::with_capacity(series.points.len() * 12);
-        let inside = series.points.iter().filter(|(at, _)| *at >= self.range.0);
-        for (index, &(at, value)) in inside.enumerate() {
+        let inside = || series.points.iter().filter(|(at, _)| *at >= self.range.0 - BEFORE);
+        for (index, &(at, value)) in inside().enumerate() {
             let letter = if index == 0 { 'M' } else { 'L' };
             let y = HEIGHT - (value / top).clamp(0.0, 1.0) * HEIGHT;
             let _ = write!(path, "{letter}{:.1} {y:.1}", self.x(at));
@@ -124,7 +127,7 @@ impl Plot<'_> {
             return;
         }
         if series.filled {
-            let first = series.points.iter().find(|(at, _)| *at >= self.range.0).map_or(0.0, |point| point.0);
+            let first = inside().next().map_or(0.0, |point| point.0);
             let last = series.points.last().map_or(0.0, |point| point.0);
             let _ = writeln!(
                 out,

@@ -7,7 +7,7 @@ use super::parts::{self, Cell, bar, class, plural};
 use super::plot::{Band, Plot, Series, rate};
 use super::{STYLE, band_title, embryonic};
 use crate::detect::incident::{Incident, Scope, ServerView};
-use crate::report::history::{Sample, ServerSample};
+use crate::report::history::{Sample, ServerSample, TRACE_STEP};
 use crate::report::snapshot::{Histogram, LATENCY_BOUNDS, Snapshot};
 use crate::report::summary::Replay;
 use crate::report::text::{grouped, html, short, span, utc};
@@ -36,7 +36,11 @@ struct Trace<'a> {
 /// The file. `command` repeats it.
 pub fn report(snapshot: &Snapshot, history: &[Sample], replay: &Replay, command: &str) -> String {
     let (first, last) = (replay.first.unwrap_or_default(), replay.last.unwrap_or_default());
-    let trace = Trace { snapshot, history, start: first, seconds: last.since(first).as_secs_f64() };
+    let seconds = last.since(first).as_secs_f64();
+    // A trace begins with nothing: the curves begin with the bin of its first frame, not at the end of it.
+    let begin = history.first().map(nothing_before);
+    let history: Vec<Sample> = begin.into_iter().chain(history.iter().cloned()).collect();
+    let trace = Trace { snapshot, history: &history, start: first, seconds };
     let mut out = String::with_capacity(128 << 10);
     let names = replay.files.join(", ");
     let _ = write!(
@@ -66,6 +70,22 @@ pub fn report(snapshot: &Snapshot, history: &[Sample], replay: &Replay, command:
     });
     out.push_str("</main>\n</body>\n</html>\n");
     out
+}
+
+/// A bin before the first sample nothing had been seen, of no server either.
+fn nothing_before(first: &Sample) -> Sample {
+    let none = |one: &ServerSample| ServerSample { attempts: 0, completed: 0, embryonic: 0, ..one.clone() };
+    Sample {
+        at: first.at.minus(TRACE_STEP),
+        attempts: 0,
+        completed: 0,
+        untracked: 0,
+        syn_sent: 0,
+        syn_received: 0,
+        frames: 0,
+        drops: 0,
+        servers: first.servers.iter().map(none).collect(),
+    }
 }
 
 fn section(out: &mut String, class: &str, title: &str, content: impl FnOnce(&mut String)) {
@@ -223,7 +243,7 @@ fn servers(out: &mut String, views: &[ServerView]) {
         out.push_str("<p class=\"quiet\">None seen.</p>\n");
         return;
     }
-    parts::servers(out, views.iter().take(SERVERS));
+    parts::servers(out, parts::shown(views).take(SERVERS));
     if views.len() > SERVERS {
         let _ = writeln!(
             out,

@@ -54,6 +54,8 @@ package() {
         brew:tshark) echo wireshark ;;
         dnf:ip) echo iproute ;;
         *:ip) echo iproute2 ;;
+        # Ubuntu's is a snap, which a package manager cannot bring into a container.
+        apt-get:chromium) grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null || echo chromium ;;
         # Apple's compiler is not Homebrew's, and Fedora packages no Prometheus of this name; these two names are Debian's.
         brew:cc | brew:chromium | dnf:prometheus | dnf:prometheus-* | apk:prometheus-* | brew:prometheus-*) ;;
         *) echo "$1" ;;

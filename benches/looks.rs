@@ -11,11 +11,12 @@ use halfopen::report::http::{Listeners, Web};
 use halfopen::report::metrics::Metrics;
 use halfopen::report::overview::Process;
 use halfopen::report::snapshot::SnapshotSource;
+use halfopen::synth::Scenario;
 use halfopen::synth::address::Targets;
-use halfopen::synth::kinds::{Answers, Flood};
+use halfopen::synth::kinds::{Answers, Flood, Handshakes};
 use halfopen::synth::scenario::Traffic;
 use halfopen::synth::source::SynthSource;
-use halfopen::synth::{Scenario, Stream};
+use halfopen::time::Timestamp;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -28,6 +29,9 @@ const ENTRIES: u64 = 1_000_000;
 const SCRAPE_BYTES: usize = 300_000;
 const SCRAPE_TIME: Duration = Duration::from_millis(20);
 const VIEWERS_SHARE: f64 = 0.01;
+
+/// Ordinary traffic before the flood.
+const QUIET: Duration = Duration::from_secs(300);
 
 /// Viewers, and how long they look.
 const VIEWERS: usize = 5;
@@ -55,7 +59,9 @@ fn view(url: &str) {
 /// A flood on 64 servers: fills the table, then goes on or stands still as it is told.
 struct Filler {
     inner: SynthSource,
+    /// SYNs of the flood so far.
     given: u64,
+    flood_begins: Timestamp,
     full: Option<mpsc::Sender<()>>,
     going: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
@@ -74,12 +80,15 @@ impl FrameSource for Filler {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.given += 1;
+        let event = self.inner.next_event();
+        if let Ok(SourceEvent::Frame(frame)) = &event {
+            self.given += u64::from(frame.ts >= self.flood_begins);
+        }
         // 50,000 a second, as the stamps say.
         if self.given > ENTRIES && self.given.is_multiple_of(500) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.inner.next_event()
+        event
     }
 
     fn publish(&mut self) {
@@ -95,12 +104,21 @@ impl FrameSource for Filler {
     }
 }
 
-fn flood() -> Stream {
+/// Five minutes of ordinary traffic, so that the page has all it can show, then the flood.
+fn flood() -> Scenario {
     let servers = Targets::try_from("192.0.2.0/26:443".to_owned()).unwrap();
+    let handshakes = Handshakes { servers, rate: 50.0, duration: Some(QUIET), ..Handshakes::default() };
     // Slow enough that a million are open after 20 seconds and none of them is due for a minute.
-    let flood =
-        Flood { servers, rate: 50_000.0, dispersion: 1.0, answers: Answers::Drop, ..Flood::default() };
-    Scenario::new(3, Duration::from_secs(80)).with(Traffic::Flood(flood)).stream()
+    let flood = Flood {
+        servers,
+        rate: 50_000.0,
+        dispersion: 1.0,
+        answers: Answers::Drop,
+        start: QUIET,
+        ..Flood::default()
+    };
+    let length = QUIET + Duration::from_secs(80);
+    Scenario::new(3, length).with(Traffic::Handshakes(handshakes)).with(Traffic::Flood(flood))
 }
 
 fn measure() -> ExitCode {
@@ -109,9 +127,11 @@ fn measure() -> ExitCode {
     let sensor = Sensor::new(&config, Box::new(|_| ()));
     let (going, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (full, wait) = mpsc::channel();
+    let scenario = flood();
     let filler = Filler {
-        inner: SynthSource::new(flood()),
+        inner: SynthSource::new(scenario.stream()),
         given: 0,
+        flood_begins: scenario.start().plus(QUIET),
         full: Some(full),
         going: Arc::clone(&going),
         stop: Arc::clone(&stop),

@@ -63,7 +63,12 @@ fn help_names_every_flag_of_the_contract() {
                 "-h, --help",
             ][..],
         ),
-        ("replay", &["-f, --filter", "--config.file", "--json", "--events", "--metrics", "--exit-code"][..]),
+        (
+            "replay",
+            &["-f, --filter", "--config.file", "--json", "--events", "--report", "--metrics", "--exit-code"]
+                [..],
+        ),
+        ("top", &["--url"][..]),
     ] {
         let help = out(&halfopen(&[command, "--help"]));
         for flag in flags {
@@ -391,6 +396,9 @@ fn replays_one_syn() {
     let table = halfopen(&["replay", pcap.path()]);
     assert!(out(&table).contains("1 attempts = 0 completed"), "{}", out(&table));
 
+    for flag in ["--report", "--metrics"] {
+        assert_eq!(halfopen(&["replay", flag, pcap.path(), pcap.path()]).status.code(), Some(2), "{flag}");
+    }
     let over = halfopen(&["replay", "--events", pcap.path(), pcap.path()]);
     assert_eq!(over.status.code(), Some(2), "a capture is never written over");
     assert_eq!(std::fs::read(pcap.path()).unwrap(), one_syn());

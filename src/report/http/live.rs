@@ -58,7 +58,7 @@ impl Web {
         if seconds > 0.0 {
             process.cpu_share = (process.cpu - before.1).max(0.0) / seconds;
         }
-        Overview { snapshot: self.source.snapshot(), history: self.source.history(), process }
+        Overview { snapshot: self.shown(), history: self.source.history(), process }
     }
 }
 

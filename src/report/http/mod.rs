@@ -94,7 +94,12 @@ impl Web {
 
     /// A snapshot, taken where waiting for a lock holds up no other request.
     async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, ApiError> {
-        self.blocking(|web| web.source.snapshot()).await
+        self.blocking(Self::shown).await
+    }
+
+    /// A snapshot as whoever looks may see it; the one place where the page and the API get theirs.
+    fn shown(&self) -> Snapshot {
+        self.source.snapshot()
     }
 
     async fn blocking<T: Send + 'static>(

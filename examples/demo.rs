@@ -50,7 +50,7 @@ fn run(address: Option<&str>) -> Result<(), String> {
     let listeners = runtime.block_on(Listeners::bind(&[address])).map_err(|why| why.to_string())?;
     for address in listeners.addresses() {
         println!("the page:      http://{address}/");
-        println!("in a terminal: halfopen top --url http://{address}");
+        println!("in a terminal: cargo run --quiet -- top --url http://{address}");
         println!("the metrics:   http://{address}/metrics");
     }
     println!("{}", scenario.description);

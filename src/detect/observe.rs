@@ -3,6 +3,7 @@
 //! Decides nothing. One table lookup an event, saved where the server is the same as last time; sketches are touched only by
 //! attempts that failed. Nothing allocates once the sketches that the traffic needs have been made.
 
+use super::discovery::Found;
 use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::probe::{Failure, Probe, Stray};
@@ -56,6 +57,8 @@ pub struct Observations {
     pub(super) allowed: Vec<u64>,
     /// Events for the queue models.
     pub(super) notes: Notes,
+    /// Half-open connections that showed.
+    pub(super) discoveries: Found,
 }
 
 impl Observations {
@@ -76,6 +79,7 @@ impl Observations {
             allow: config.allow.clone(),
             allowed: vec![0; config.allow.len()],
             notes: Notes::new(servers),
+            discoveries: Found::default(),
         }
     }
 
@@ -150,7 +154,11 @@ impl EventSink for Observations {
                 self.note_stray(flow, reset);
                 return;
             }
-            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen => return,
+            EventKind::HalfOpen { .. } => {
+                self.discoveries.note(event);
+                return;
+            }
+            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen | EventKind::Oddity(_) => return,
             EventKind::Opened { .. }
             | EventKind::Untracked { .. }
             | EventKind::SynRetransmitted { .. }
@@ -269,7 +277,9 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         EventKind::UnsolicitedSynAck
         | EventKind::UnsolicitedRst
         | EventKind::Mismatched { .. }
-        | EventKind::SimultaneousOpen => {}
+        | EventKind::SimultaneousOpen
+        | EventKind::Oddity(_)
+        | EventKind::HalfOpen { .. } => {}
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Verbs in, copies out: no guard leaves this file or outlives an expression. Bounded by `limit`. No clock, no events.
 
+use super::established::Established;
 use super::flow::{Flow, Tuple, TupleV4, TupleV6};
 use super::grace::GraceAges;
 use super::handshake::Attempt;
+use super::oddity::Disowned;
 use super::remembered::Remembered;
 use super::shares::{Places, Shares};
 use super::visibility::Visibility;
@@ -168,6 +170,8 @@ pub struct HalfOpenTable {
     pub(crate) waiting: Waiting,
     pub(crate) remembered: Remembered,
     pub(crate) visibility: Visibility,
+    pub(crate) established: Established,
+    pub(super) disowned: Disowned,
 }
 
 impl HalfOpenTable {
@@ -189,6 +193,8 @@ impl HalfOpenTable {
             waiting: Waiting::new(config.entries),
             remembered: Remembered::new(config.remembered, hasher(5)),
             visibility: Visibility::new(hasher(6)),
+            established: Established::new(&config.established, hasher(7)),
+            disowned: Disowned::new(hasher(8)),
         }
     }
 

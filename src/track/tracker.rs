@@ -137,6 +137,7 @@ impl Tracker {
     /// Applies timeouts that changed.
     pub fn reconfigure(&mut self, config: &TableConfig) {
         self.timeouts = Timeouts::from(config);
+        self.table.established.reconfigure(&config.established);
         self.next_due = Timestamp::EPOCH;
     }
 
@@ -159,6 +160,7 @@ impl Tracker {
                 let crossed =
                     self.table.has_crossed() && self.on_other(key, Place::Crossed, src_is_low, segment, sink);
                 if !found && !crossed {
+                    self.follow(&key, src_is_low, segment, sink);
                     self.on_stray(segment, sink);
                 }
             }
@@ -200,6 +202,7 @@ impl Tracker {
                     say(1, EventKind::SimultaneousOpen);
                 }
                 self.opened(key, src_is_low, wait, level, segment.ts);
+                self.after_disowned(&flow, segment, sink);
             }
             Met::Superseded(before) => {
                 let outcome = Outcome::Superseded;
@@ -214,6 +217,7 @@ impl Tracker {
                 self.counts.syn_retransmissions += 1;
                 let (state, count) = (Some(before.state), (before.syn_copies + 1).min(15));
                 say(1 << before.level, EventKind::SynRetransmitted { state, count });
+                self.syn_again(&key, &before, segment, sink);
             }
             Met::Remembered { expired } => {
                 self.counts.syn_retransmissions += 1;

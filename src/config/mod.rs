@@ -7,6 +7,7 @@ mod parse;
 mod reader;
 mod record;
 mod sections;
+mod table;
 mod value;
 mod web;
 

@@ -288,8 +288,8 @@ pub struct JournalEntry {
 /// A half-open connection that came to light, or seems to (RFC 9293 section 3.5.1).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Discovery {
-    /// Network time.
-    #[serde(serialize_with = "seconds")]
+    /// Network time when it showed.
+    #[serde(rename = "detected_at", serialize_with = "seconds")]
     pub ts: Timestamp,
     /// `reconnect`, `reset_on_data` or `suspected`.
     pub case: &'static str,

@@ -198,9 +198,14 @@ impl Detector {
         self.discoveries.tell(self.now, hear);
     }
 
-    /// The latest half-open connections found, and how many were not told.
-    pub fn discoveries(&self) -> (Vec<Discovery>, u64) {
-        (self.discoveries.listed(), self.discoveries.untold())
+    /// The latest half-open connections found, oldest first.
+    pub fn discoveries(&self) -> Vec<Discovery> {
+        self.discoveries.listed()
+    }
+
+    /// Those that were counted and not told, so that nobody can fill the journal.
+    pub fn discoveries_untold(&self) -> u64 {
+        self.discoveries.untold()
     }
 
     /// Configured servers first, in their order, then the `top` busiest others, then `other` for all that is left.

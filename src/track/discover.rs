@@ -106,6 +106,7 @@ impl Tracker {
             responder_next,
             isn: attempt.isn,
             originator_is_low: attempt.originator_is_low,
+            both_seen: attempt.state == HandshakeState::SynReceived || !of_originator,
         };
         let (key, _) = flow::tuple(segment.src, segment.dst);
         if let Some(finding) = self.table.established.enter(&key, &opening, segment.ts) {

@@ -53,6 +53,8 @@ pub(crate) struct Opening {
     pub(crate) isn: SeqNumber,
     /// Whether the originator's endpoint is the lower one of the tuple.
     pub(crate) originator_is_low: bool,
+    /// Whether both directions took part. One alone may be a forger's: it displaces no connection of the same tuple.
+    pub(crate) both_seen: bool,
 }
 
 /// The established connections of all packet threads.
@@ -130,7 +132,7 @@ impl Established {
             return None;
         }
         // The high half of a product is uniform over any number of sets (Lemire 2019); a division takes ten times as long.
-        let set = (u64::from(low) * self.lines.len() as u64 >> 32) as usize;
+        let set = ((u64::from(low) * self.lines.len() as u64) >> 32) as usize;
         Some(Place { set, fingerprint: high.rotate_left(16) | 1 })
     }
 
@@ -159,6 +161,9 @@ impl Established {
         };
         let way = (0..WAYS).max_by_key(|&way| age(way))?;
         let (held, before) = (set.fingerprints[way], set.ways[way]);
+        if held == fingerprint && !opening.both_seen {
+            return None;
+        }
         set.fingerprints[way] = fingerprint;
         set.ways[way] = fresh;
         drop(set);
@@ -276,3 +281,6 @@ fn as_millis(time: Duration) -> u32 {
 fn millis(at: Timestamp) -> u32 {
     at.as_nanos().div_euclid(1_000_000) as u32
 }
+
+#[cfg(test)]
+mod tests;

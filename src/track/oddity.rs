@@ -80,7 +80,7 @@ mod tests {
         let end = |host| Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)), 80);
         let (flow, other) = (Flow { orig: end(1), resp: end(2) }, Flow { orig: end(2), resp: end(1) });
         let memory = Disowned::new(RandomState::with_seeds(1, 2, 3, 4));
-        let at = |seconds| Timestamp::from_parts(1_750_000_000 + seconds, 0);
+        let at = |seconds: i64| Timestamp::from_parts(1_750_000_000 + seconds, 0);
         assert_eq!(memory.find(&flow, at(0)), None);
         memory.note(&flow, SeqNumber(91), at(0));
         assert_eq!(memory.find(&flow, at(3)), Some(SeqNumber(91)));

@@ -95,7 +95,7 @@ impl Connection {
             next: sides(originator_next.0, responder_next.0),
             acked: sides(responder_next.0, originator_next.0),
             seen: now,
-            flags: u8::from(!originator_is_low) * ORIGINATOR_IS_HIGH | HOLDS << originator,
+            flags: (u8::from(!originator_is_low) * ORIGINATOR_IS_HIGH) | (HOLDS << originator),
             ..Self::default()
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
+use crate::track::flow::Flow;
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,15 +23,15 @@ const SWEPT_EVERY: Duration = Duration::from_secs(5);
 
 /// A connection one end of which seems to be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Suspect {
+pub(crate) struct Suspect {
     /// Who opened the connection, and to whom.
-    pub flow: super::super::flow::Flow,
+    pub(crate) flow: Flow,
     /// The end that is silent.
-    pub gone: Endpoint,
+    pub(crate) gone: Endpoint,
     /// When the first segment was sent that nobody answered.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// The last repetition.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
 }
 
 /// The suspects of all packet threads, by a keyed hash of their tuple.

@@ -192,8 +192,9 @@ impl Connection {
         // A keepalive or a window probe lies before the next number and brings nothing new (RFC 9293 section 3.8.4).
         let probe = len <= 1 && seq == self.next[side].wrapping_sub(1);
         let again = len > 0 && is_after_or_at(self.next[side], end);
-        if self.has(WAITS) && self.speaker() == other {
-            // The answer, or at least a sign of life.
+        let news = segment.ack.0 != self.acked[side] && is_after_or_at(segment.ack.0, self.acked[side]);
+        if self.has(WAITS) && (self.speaker() == other || news) {
+            // The answer, or at least a sign of life: also one that only the other side saw.
             self.set(WAITS | SUSPECTED, false);
         }
         if self.is_reconnecting() && usize::from(self.has(HIGH_RECONNECTS)) == side {
@@ -221,7 +222,7 @@ impl Connection {
         if is_after_or_at(end, self.next[side]) {
             self.next[side] = end;
         }
-        if is_after_or_at(segment.ack.0, self.acked[side]) {
+        if news {
             self.acked[side] = segment.ack.0;
         }
         if is_after_or_at(segment.ack.0, self.next[other]) {
@@ -233,8 +234,9 @@ impl Connection {
         self.set(HOLDS << side, true);
         self.set(HIGH_SPOKE_LAST, side == 1);
         let waited = (now.wrapping_sub(self.asked) as i32).max(0).unsigned_abs();
-        if tried && self.tries >= TRIES && waited >= suspect_after && !self.is_suspected() && self.both_hold()
-        {
+        // Whose segments the tap never sees is silent only to us.
+        let silent = self.ttl[other] != 0 && self.both_hold() && waited >= suspect_after;
+        if tried && self.tries >= TRIES && silent && !self.is_suspected() {
             self.set(SUSPECTED, true);
             return Some(self.found(Found::Suspected(Duration::from_millis(u64::from(waited))), other));
         }

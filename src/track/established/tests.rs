@@ -8,7 +8,7 @@ use crate::track::flow::TupleV4;
 use crate::track::table::HalfOpenTable;
 use crate::track::tracker::Tracker;
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 const SERVER: Endpoint = Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80)), 80);
@@ -240,6 +240,57 @@ fn a_server_that_never_took_the_connection_is_not_gone() {
     }
     world.send(SERVER, client, RST, 300, 0, 0);
     assert_eq!(world.found(), []);
+}
+
+#[test]
+fn whose_segments_are_never_seen_is_not_silent() {
+    // A tap of one direction: the client's requests, acknowledgements and keepalives.
+    let mut world = World::new(EstablishedConfig::default());
+    let client = client(1);
+    world.send(client, SERVER, SYN, 99, 0, 0);
+    world.send(client, SERVER, ACK, 100, 300, 0);
+    world.send(client, SERVER, ACK, 100, 300, 50);
+    world.wait(10);
+    world.send(client, SERVER, ACK, 150, 5300, 0);
+    assert_eq!((world.table.established.len(), world.found()), (1, vec![]));
+    for _ in 0..20 {
+        world.wait(75_000);
+        world.send(client, SERVER, ACK, 149, 5300, 0);
+    }
+    assert_eq!(world.found(), []);
+    // And what tells of answers that were not seen, where both directions are: ACKs that move on between repetitions.
+    let client = world.connect(2);
+    for step in 0..20 {
+        world.wait(3_000);
+        world.send(client, SERVER, ACK, 99, 300 + step, 0);
+    }
+    assert_eq!(world.found(), []);
+}
+
+#[test]
+fn ipv6_connections_are_followed_as_well() {
+    let end = |host, port| Endpoint::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)), port);
+    let (client, server) = (end(1, 4000), end(2, 80));
+    let mut world = World::new(EstablishedConfig::default());
+    for (case, isn) in [(HalfOpenCase::ResetOnData, 99), (HalfOpenCase::Reconnect, 5099)] {
+        let next = isn + 1;
+        world.send(client, server, SYN, isn, 0, 0);
+        world.send(server, client, SYN | ACK, 299, next, 0);
+        world.send(client, server, ACK, next, 300, 0);
+        world.send(server, client, ACK, 300, next, 0);
+        world.wait(1000);
+        if case == HalfOpenCase::Reconnect {
+            world.send(client, server, SYN, 7777, 0, 0);
+        }
+        world.send(server, client, ACK, 300, next, 10);
+        world.send(client, server, RST, next, 0, 0);
+        world.wait(1000);
+        if case == HalfOpenCase::Reconnect {
+            world.send(client, server, SYN, 7777, 0, 0);
+        }
+        world.wait(1000);
+    }
+    assert_eq!(world.found(), [HalfOpenCase::ResetOnData, HalfOpenCase::Reconnect]);
 }
 
 #[test]

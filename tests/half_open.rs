@@ -14,6 +14,11 @@
 
 mod support;
 
+use halfopen::config::Config;
+use halfopen::pipeline::Sensor;
+use halfopen::report::snapshot::SnapshotSource;
+use halfopen::synth::Scenario;
+use halfopen::synth::source::SynthSource;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
@@ -61,7 +66,7 @@ fn each_way_of_showing_is_told_once_with_the_right_end() {
     let Some(namespaces) = Namespaces::make() else { return };
     let signs = Signs::make("crash");
     let journal = signs.0.join("journal.jsonl");
-    let mut sensor = Sensor::start(&namespaces.servers, &signs.0, &journal);
+    let mut sensor = Running::start(&namespaces.servers, &signs.0, &journal);
     let address = format!("{SERVER}:80");
     let place = signs.0.display();
     let mut server =
@@ -133,7 +138,7 @@ fn ten_thousand_ordinary_connections_are_no_discovery() {
     let Some(namespaces) = Namespaces::make() else { return };
     let signs = Signs::make("ordinary");
     let journal = signs.0.join("journal.jsonl");
-    let mut sensor = Sensor::start(&namespaces.servers, &signs.0, &journal);
+    let mut sensor = Running::start(&namespaces.servers, &signs.0, &journal);
     let address = format!("{SERVER}:80");
     let serve = format!("serve {address} {}", signs.0.display());
     let mut server = Process::start(&mut helper::command(&namespaces.servers, &serve));
@@ -166,6 +171,32 @@ fn ten_thousand_ordinary_connections_are_no_discovery() {
     }
     assert_eq!(told(&journal), Vec::<Value>::new());
     sensor.stop();
+}
+
+/// Crashes told by the generator of the tests, which knows nothing of how they are found: every one, and nothing else.
+#[test]
+fn generated_crashes_are_found_and_nothing_else() {
+    let found = |more: &str| {
+        let scenario = format!(
+            "seed = 5\nduration = 60\n[[traffic]]\nkind = \"handshakes\"\nrate = 100\nduration = 20\ncount = 1000\n{more}"
+        );
+        let stream = Scenario::from_toml(&scenario).unwrap().stream();
+        let sensor = Sensor::repeatable(&Config::default(), Box::new(|_| {}));
+        sensor.run_source(SynthSource::new(stream)).unwrap();
+        let snapshot = sensor.snapshot();
+        assert_eq!(snapshot.established.evicted, 0);
+        let counts = snapshot.half_open;
+        [counts.reconnect, counts.reset_on_data, counts.suspicions]
+    };
+    assert_eq!(found("reconnect = 1.0"), [1000, 0, 0]);
+    assert_eq!(found("reset_on_data = 1.0"), [0, 1000, 0]);
+    assert_eq!(
+        found("servers = \"[2001:db8:1::10]:443\"\nclients = \"2001:db8:2::/64\"\nreset_on_data = 1.0"),
+        [0, 1000, 0]
+    );
+    let anything_else = "refused = 0.1\nunanswered = 0.1\nabandoned = 0.1\nreset = 0.1\nfast_open = 0.1\n\
+                         simultaneous = 0.1\naccept_overflow = 0.1";
+    assert_eq!(found(anything_else), [0, 0, 0]);
 }
 
 /// Takes connections, each on a thread of its own, and does what their first byte says.
@@ -347,12 +378,12 @@ impl Drop for Signs {
     }
 }
 
-struct Sensor {
+struct Running {
     process: Process,
     namespace: String,
 }
 
-impl Sensor {
+impl Running {
     fn start(namespace: &str, directory: &Path, journal: &Path) -> Self {
         let config = directory.join("halfopen.toml");
         let text =

@@ -136,10 +136,12 @@ impl Established {
         Some(Place { set, fingerprint: high.rotate_left(16) | 1 })
     }
 
+    #[inline]
     fn used(&self, set: usize) -> bool {
         self.used[set / 64].load(Ordering::Relaxed) & (1 << (set % 64)) != 0
     }
 
+    #[inline]
     fn lock(&self, set: usize) -> MutexGuard<'_, Set> {
         // A thread that panicked left plain numbers behind.
         self.lines[set].0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -278,6 +280,7 @@ fn as_millis(time: Duration) -> u32 {
 }
 
 /// Network time in milliseconds, modulo 2^32 (49 days).
+#[inline]
 fn millis(at: Timestamp) -> u32 {
     at.as_nanos().div_euclid(1_000_000) as u32
 }

@@ -15,14 +15,14 @@ use std::time::Duration;
 impl Tracker {
     /// A segment of no open attempt: somebody's data, acknowledgement, FIN or reset.
     #[inline]
-    pub(super) fn follow<K: Tuple>(
+    pub(super) fn follow(
         &mut self,
-        key: &K,
+        hash: u64,
         src_is_low: bool,
         segment: &Segment,
         sink: &mut impl EventSink,
     ) {
-        if let Some(finding) = self.table.established.follow(key, src_is_low, segment, None) {
+        if let Some(finding) = self.table.established.follow(hash, src_is_low, segment, None) {
             self.found(finding, Duration::ZERO, segment, sink);
         }
     }
@@ -77,15 +77,15 @@ impl Tracker {
 
     /// A SYN that came again. Costs one load where no connection waits for it.
     #[inline]
-    pub(super) fn syn_again<K: Tuple>(
+    pub(super) fn syn_again(
         &mut self,
-        key: &K,
+        hash: u64,
         attempt: &Attempt,
         segment: &Segment,
         sink: &mut impl EventSink,
     ) {
         if self.table.established.has_reconnecting()
-            && let Some(finding) = self.table.established.syn_again(key, segment.seq)
+            && let Some(finding) = self.table.established.syn_again(hash, segment.seq)
         {
             self.found(finding, segment.ts.since(attempt.opened_at), segment, sink);
         }
@@ -109,7 +109,8 @@ impl Tracker {
             both_seen: attempt.state == HandshakeState::SynReceived || !of_originator,
         };
         let (key, _) = flow::tuple(segment.src, segment.dst);
-        if let Some(finding) = self.table.established.enter(&key, &opening, segment.ts) {
+        let hash = self.table.hash(&key);
+        if let Some(finding) = self.table.established.enter(hash, &opening, segment.ts) {
             self.found(finding, segment.ts.since(attempt.opened_at), segment, sink);
         }
         if segment.kind != SegmentKind::SynAck {
@@ -126,11 +127,8 @@ impl Tracker {
     ) {
         let attempt = attempt.map(|(attempt, age)| (attempt.isn, age));
         let (key, src_is_low) = flow::tuple(segment.src, segment.dst);
-        let established = &self.table.established;
-        let finding = match key {
-            AnyTuple::V4(key) => established.follow(&key, src_is_low, segment, attempt),
-            AnyTuple::V6(key) => established.follow(&key, src_is_low, segment, attempt),
-        };
+        let hash = self.table.hash(&key);
+        let finding = self.table.established.follow(hash, src_is_low, segment, attempt);
         if let Some(finding) = finding {
             self.found(finding, Duration::ZERO, segment, sink);
         }
@@ -154,7 +152,9 @@ impl Tracker {
             {
                 let (key, src_is_low) = flow::tuple(segment.src, segment.dst);
                 // Where the connection is not followed, the shape has to do.
-                if self.table.established.repeats_itself(&key, src_is_low, segment) != Some(false) {
+                if self.table.established.repeats_itself(self.table.hash(&key), src_is_low, segment)
+                    != Some(false)
+                {
                     self.odd(flow, Oddity::ChallengeAck, segment, sink);
                 }
             }
@@ -188,7 +188,7 @@ impl Tracker {
         };
         let originator_is_gone = finding.gone_is_low == finding.originator_is_low;
         if case == HalfOpenCase::Suspected
-            && let Some(place) = self.table.established.suspect_key(&key)
+            && let Some(place) = self.table.established.suspect_key(self.table.hash(&key))
         {
             let gone = if originator_is_gone { flow.orig } else { flow.resp };
             let since = segment.ts.minus(after);

@@ -1,7 +1,7 @@
 //! Stage 3 of 5, track: established connections, followed so that a half-open one shows (RFC 9293 section 3.5.1).
 //!
-//! A set-associative table of fixed size, shared by all packet threads: the connection longest silent makes room. A segment costs
-//! one keyed hash and one visit of one set, which is two adjacent cache lines; nothing allocates. What a segment means is decided
+//! A set-associative table of fixed size, shared by all packet threads: the connection longest silent makes room. Tuples are known
+//! by the keyed hash that the ledger finds their attempts with. A segment visits one set, two adjacent cache lines; nothing allocates. What a segment means is decided
 //! in [`connection`], who is suspected is kept in [`suspects`]. No clock, no events.
 
 mod connection;
@@ -9,9 +9,9 @@ pub(crate) mod suspects;
 
 pub(crate) use connection::{Finding, Found};
 
-use super::flow::{AnyTuple, Tuple};
+use super::prefetch;
 use crate::config::EstablishedConfig;
-use crate::decode::segment::{Segment, SeqNumber};
+use crate::decode::segment::{Segment, SegmentKind, SeqNumber};
 use crate::time::Timestamp;
 use ahash::RandomState;
 use connection::Connection;
@@ -62,7 +62,6 @@ pub(crate) struct Established {
     lines: Box<[Line]>,
     /// One bit a set: has it ever held anything? Spares segments of connections not followed the way to an empty set.
     used: Box<[AtomicU64]>,
-    hasher: RandomState,
     /// One tuple in this many is followed.
     sample: u32,
     /// Milliseconds.
@@ -81,8 +80,7 @@ impl Established {
         Self {
             lines: (0..sets).map(|_| Line::default()).collect(),
             used: (0..sets.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
-            suspects: Suspects::new(suspects, hasher.clone()),
-            hasher,
+            suspects: Suspects::new(suspects, hasher),
             sample: config.sample.max(1),
             suspect_after: AtomicU32::new(as_millis(config.suspect_after)),
             entries: AtomicUsize::new(0),
@@ -122,11 +120,10 @@ impl Established {
     }
 
     #[inline]
-    fn place<K: Tuple>(&self, key: &K) -> Option<Place> {
+    fn place(&self, hash: u64) -> Option<Place> {
         if self.lines.is_empty() {
             return None;
         }
-        let hash = self.hasher.hash_one(key);
         let (low, high) = (hash as u32, (hash >> 32) as u32);
         if self.sample > 1 && !high.is_multiple_of(self.sample) {
             return None;
@@ -147,10 +144,23 @@ impl Established {
         self.lines[set].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Requests the memory that a segment of this kind will be looked for in. Costs one load where that was never used.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64, kind: SegmentKind) {
+        if matches!(kind, SegmentKind::Ack | SegmentKind::Fin | SegmentKind::Rst)
+            && let Some(place) = self.place(hash).filter(|place| self.used(place.set))
+        {
+            let line = &raw const self.lines[place.set];
+            prefetch::line(line);
+            // Its second half.
+            prefetch::line(line.cast::<u8>().wrapping_add(size_of::<Line>() / 2));
+        }
+    }
+
     /// Follows a connection whose handshake is complete. What the one that had its tuple before turns out to have been, if
     /// anything.
-    pub(crate) fn enter(&self, key: &AnyTuple, opening: &Opening, now: Timestamp) -> Option<Finding> {
-        let Place { set: index, fingerprint } = self.any_place(key)?;
+    pub(crate) fn enter(&self, hash: u64, opening: &Opening, now: Timestamp) -> Option<Finding> {
+        let Place { set: index, fingerprint } = self.place(hash)?;
         if !self.used(index) {
             self.used[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
         }
@@ -187,14 +197,14 @@ impl Established {
     /// Takes a segment that opens and ends no handshake. `isn` is that of the attempt which the segment's sender has open on this
     /// tuple and which was not answered yet, with its age.
     #[inline]
-    pub(crate) fn follow<K: Tuple>(
+    pub(crate) fn follow(
         &self,
-        key: &K,
+        hash: u64,
         src_is_low: bool,
         segment: &Segment,
         attempt: Option<(SeqNumber, Duration)>,
     ) -> Option<Finding> {
-        let place = self.place(key).filter(|place| self.used(place.set))?;
+        let place = self.place(hash).filter(|place| self.used(place.set))?;
         let mut set = self.lock(place.set);
         let way = set.fingerprints.iter().position(|&own| own == place.fingerprint)?;
         let before = set.ways[way];
@@ -227,8 +237,8 @@ impl Established {
     }
 
     /// Takes a SYN that came again.
-    pub(crate) fn syn_again<K: Tuple>(&self, key: &K, isn: SeqNumber) -> Option<Finding> {
-        let place = self.place(key).filter(|place| self.used(place.set))?;
+    pub(crate) fn syn_again(&self, hash: u64, isn: SeqNumber) -> Option<Finding> {
+        let place = self.place(hash).filter(|place| self.used(place.set))?;
         let mut set = self.lock(place.set);
         let way = set.fingerprints.iter().position(|&own| own == place.fingerprint)?;
         let before = set.ways[way];
@@ -241,23 +251,16 @@ impl Established {
     }
 
     /// What a tuple's suspicion is kept under.
-    pub(crate) fn suspect_key(&self, key: &AnyTuple) -> Option<u64> {
-        self.any_place(key).map(suspect)
+    pub(crate) fn suspect_key(&self, hash: u64) -> Option<u64> {
+        self.place(hash).map(suspect)
     }
 
     /// Whether an acknowledgement says nothing that its sender has not said before; none where the connection is not followed.
-    pub(crate) fn repeats_itself(&self, key: &AnyTuple, src_is_low: bool, segment: &Segment) -> Option<bool> {
-        let place = self.any_place(key).filter(|place| self.used(place.set))?;
+    pub(crate) fn repeats_itself(&self, hash: u64, src_is_low: bool, segment: &Segment) -> Option<bool> {
+        let place = self.place(hash).filter(|place| self.used(place.set))?;
         let set = self.lock(place.set);
         let way = set.fingerprints.iter().position(|&own| own == place.fingerprint)?;
         Some(set.ways[way].repeats_itself(usize::from(!src_is_low), segment))
-    }
-
-    fn any_place(&self, key: &AnyTuple) -> Option<Place> {
-        match key {
-            AnyTuple::V4(key) => self.place(key),
-            AnyTuple::V6(key) => self.place(key),
-        }
     }
 
     /// A connection is no longer followed.

@@ -23,7 +23,7 @@ use suspects::Suspects;
 /// Ways of a set: with its lock and fingerprints a set fills the 128 bytes of two lines that are fetched together.
 const WAYS: usize = 3;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Set {
     /// Keyed fingerprints of the tuples; 0 is an empty way.
     fingerprints: [u32; WAYS],
@@ -31,9 +31,15 @@ struct Set {
 }
 
 /// A set on cache lines of its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Line(Mutex<Set>);
+
+impl Line {
+    const fn empty() -> Self {
+        Self(Mutex::new(Set { fingerprints: [0; WAYS], ways: [Connection::NONE; WAYS] }))
+    }
+}
 
 /// Where a tuple belongs.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +84,7 @@ impl Established {
         let sets = config.memory / size_of::<Line>();
         let suspects = if sets == 0 { 0 } else { suspects::LIMIT };
         Self {
-            lines: (0..sets).map(|_| Line::default()).collect(),
+            lines: std::iter::repeat_with(Line::empty).take(sets).collect(),
             used: (0..sets.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             suspects: Suspects::new(suspects, hasher),
             sample: config.sample.max(1),

@@ -14,7 +14,7 @@ use super::stored::Stored;
 use super::visibility::Visibility;
 use super::waiting::Waiting;
 use crate::config::TableConfig;
-use crate::decode::segment::{Endpoint, SeqNumber};
+use crate::decode::segment::{Endpoint, SegmentKind, SeqNumber};
 use crate::time::Timestamp;
 use ahash::RandomState;
 use dashmap::{DashMap, SharedValue};
@@ -241,6 +241,13 @@ impl HalfOpenTable {
     #[inline]
     pub(crate) fn prefetch<K: Keyed>(&self, spot: &Spot<K>) {
         K::family(self).prefetch(spot);
+    }
+
+    /// And what a segment of this kind will be looked for in besides.
+    #[inline]
+    pub(crate) fn prefetch_for<K: Keyed>(&self, kind: SegmentKind, spot: &Spot<K>) {
+        self.prefetch(spot);
+        self.established.prefetch(spot.hash, kind);
     }
 
     /// What [`Established`] knows a tuple by: the hash that its attempts are found with.

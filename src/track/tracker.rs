@@ -168,17 +168,10 @@ impl Tracker {
     #[inline]
     pub fn take(&mut self, segment: Segment, sink: &mut impl EventSink) {
         let located = self.locate(segment);
-        let hash = match &located.spot {
-            AnySpot::V4(spot) => {
-                self.table.prefetch(spot);
-                spot.hash
-            }
-            AnySpot::V6(spot) => {
-                self.table.prefetch(spot);
-                spot.hash
-            }
-        };
-        self.table.established.prefetch(hash, located.segment.kind);
+        match &located.spot {
+            AnySpot::V4(spot) => self.table.prefetch_for(located.segment.kind, spot),
+            AnySpot::V6(spot) => self.table.prefetch_for(located.segment.kind, spot),
+        }
         self.pending.push(located);
         if self.pending.len() == BATCH {
             self.catch_up(sink);

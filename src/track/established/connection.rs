@@ -62,7 +62,7 @@ const HIGH_RECONNECTS: u8 = 1 << 7;
 
 /// A connection in 36 bytes. Sides are numbered: 0 is the lower endpoint of the tuple, 1 the higher. Times are milliseconds
 /// modulo 2^32: a connection silent for more than 24 days looks young, and is the last to make room.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Connection {
     /// The number after the last that each side sent.
     next: [u32; 2],
@@ -84,6 +84,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Nobody's.
+    pub(super) const NONE: Self = Self {
+        next: [0; 2],
+        acked: [0; 2],
+        isn: 0,
+        seen: 0,
+        asked: 0,
+        gap: 0,
+        ttl: [0; 2],
+        tries: 0,
+        flags: 0,
+    };
+
     pub(super) fn new(opening: &Opening, now: u32) -> Self {
         let Opening { originator_next, responder_next, originator_is_low, .. } = *opening;
         let sides = |originator, responder| match originator_is_low {
@@ -96,7 +109,7 @@ impl Connection {
             acked: sides(responder_next.0, originator_next.0),
             seen: now,
             flags: (u8::from(!originator_is_low) * ORIGINATOR_IS_HIGH) | (HOLDS << originator),
-            ..Self::default()
+            ..Self::NONE
         }
     }
 

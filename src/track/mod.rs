@@ -2,7 +2,7 @@
 //!
 //! No bytes, no I/O, no clock, no metrics: it returns what happened.
 //!
-//! A segment goes `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
+//! A segment goes `batch` -> `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
 //! `lane` (what is due) -> `table` -> `event`. A segment of no handshake goes `tracker` -> `discover` -> `established` (one set) ->
 //! `event`.
 
@@ -12,6 +12,7 @@ pub mod flow;
 pub mod table;
 pub mod tracker;
 
+mod batch;
 mod consequence;
 mod discover;
 pub(crate) mod established;

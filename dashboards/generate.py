@@ -669,6 +669,32 @@ def half_open():
                 ],
                 12, 9, PER_SECOND,
             ),
+            panel(
+                "timeseries", "Oddities", "Which exchanges of RFC 9293 that no handshake needs are there? challenge_ack: a SYN met a live connection, by a crashed host or a forger; disowned_syn: mostly scanners.",
+                [target(f"sum by (kind) (rate(halfopen_handshake_oddities_total{{{on}}}[$__rate_interval]))", "{{kind}}")], 12, 9, PER_SECOND,
+            ),
+            panel(
+                "timeseries", "Connections followed", "Is there room for every established connection? What is evicted cannot be discovered.",
+                [
+                    target(f"sum by (instance) (halfopen_established_connections{{{on}}})", "{{instance}}"),
+                    target(f"sum by (instance) (halfopen_established_connections_limit{{{on}}})", "{{instance}} limit"),
+                    target(f"sum by (instance) (increase(halfopen_established_evicted_total{{{on}}}[$__rate_interval]))", "{{instance}} evicted"),
+                ],
+                12, 9,
+            ),
+            panel(
+                "timeseries", "Suspicions", "How often does one end fall silent while the other repeats itself, how near is the list to its limit, and what was not told?",
+                [
+                    target(f"sum by (instance) (increase(halfopen_half_open_suspicions_total{{{on}}}[$__rate_interval]))", "{{instance}} suspected"),
+                    target(f"sum by (instance) (increase(halfopen_half_open_untold_total{{{on}}}[$__rate_interval]))", "{{instance}} not told"),
+                    target(f"max by (instance) (halfopen_half_open_suspected{{{on}}} / (halfopen_half_open_suspected_limit{{{on}}} > 0))", "{{instance}} list filled"),
+                ],
+                12, 9,
+            ),
+            panel(
+                "timeseries", "Memory for connections", "What does following them cost? It is taken once and does not grow.",
+                [target(f"sum by (instance) (halfopen_established_bytes{{{on}}})", "{{instance}}")], 12, 9, "bytes",
+            ),
         ],
     )
 

@@ -84,6 +84,13 @@ const STAMPS: &str =
 const BEHIND: &str = "the truth does not look behind this header; tshark and Zeek do";
 const CUT: &str = "cut before the flags, so it is undecoded rather than a segment";
 
+/// Half-open connections in these captures: file, `[reconnect, reset_on_data, suspicions]`, and what happens there.
+const HALF_OPEN: &[(&str, [u64; 3], &str)] = &[(
+    "MSDP+10-0.0-1491834305.pcap",
+    [0, 0, 1],
+    "a path is down for 36 s: a router repeats a keepalive of 3 bytes after 0.8, 3.5 and 7.1 s and hears nothing; then it resets, and what the other one sends later meets that reset, which is no discovery",
+)];
+
 fn corpus() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     if folder.join("truth.json").exists() {
@@ -171,6 +178,12 @@ fn every_capture_is_counted_as_the_truth_has_it() {
         let (snapshot, error) = replay(&folder.join(file));
         let (ours, truth) = (ours(&snapshot), truth(entry));
         let mut line = String::new();
+        let half_open =
+            [snapshot.half_open.reconnect, snapshot.half_open.reset_on_data, snapshot.half_open.suspicions];
+        let known = HALF_OPEN.iter().find(|(path, ..)| file.ends_with(path));
+        if half_open != known.map_or([0; 3], |(_, expected, _)| *expected) {
+            write!(line, " half-open {half_open:?};").unwrap();
+        }
         for (name, expected) in truth {
             let difference = ours[name] - expected;
             let exception =

@@ -15,7 +15,7 @@
 use halfopen::config::TableConfig;
 use halfopen::decode::segment::{Endpoint, Segment, SegmentKind, SeqNumber, TcpFlags};
 use halfopen::time::Timestamp;
-use halfopen::track::event::{EventKind, HandshakeEvent, Outcome};
+use halfopen::track::event::{EventKind, HalfOpenCase, HandshakeEvent, Oddity, Outcome};
 use halfopen::track::table::HalfOpenTable;
 use halfopen::track::tracker::Tracker;
 use std::collections::BTreeMap;
@@ -72,6 +72,7 @@ impl Story {
             match name {
                 "seq" => segment.seq = SeqNumber(value.parse().expect(word)),
                 "len" => segment.payload_len = value.parse().expect(word),
+                "ttl" => segment.ttl = value.parse().expect(word),
                 _ => {
                     let bit =
                         NAMES.iter().find(|(flag, _)| *flag == name).unwrap_or_else(|| panic!("{word}")).1;
@@ -105,6 +106,15 @@ impl Story {
                 self.count(|kind| matches!(kind, EventKind::SynAckRetransmitted { after_ack: true, .. })),
             ),
         ]);
+        for oddity in Oddity::ALL {
+            figures.insert(oddity.as_label(), counts.oddities[oddity as usize] as i64);
+        }
+        for case in HalfOpenCase::ALL {
+            figures.insert(case.as_label(), counts.half_open[case as usize] as i64);
+        }
+        let gone = |originator| move |kind: &EventKind| matches!(kind, EventKind::HalfOpen { originator_is_gone, .. } if *originator_is_gone == originator);
+        figures.insert("originator_gone", self.count(gone(true)));
+        figures.insert("responder_gone", self.count(gone(false)));
         for outcome in Outcome::ALL {
             figures.insert(outcome.as_label(), counts.outcome(outcome) as i64);
         }

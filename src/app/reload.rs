@@ -72,6 +72,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("capture.promiscuous", old.capture.promiscuous != new.capture.promiscuous),
         ("table.entries", old.table.entries != new.table.entries),
         ("table.remembered", old.table.remembered != new.table.remembered),
+        ("established.memory", old.table.established.memory != new.table.established.memory),
+        ("established.sample", old.table.established.sample != new.table.established.sample),
         ("detect.max_servers", old.detect.max_servers != new.detect.max_servers),
         ("detect.max_hosts", old.detect.max_hosts != new.detect.max_hosts),
         ("detect.max_prefixes", old.detect.max_prefixes != new.detect.max_prefixes),

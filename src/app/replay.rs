@@ -8,6 +8,7 @@ use crate::shutdown::{Asked, Signals};
 use halfopen::detect::incident::{JournalEntry, Severity};
 use halfopen::os_error;
 use halfopen::pipeline::Sensor;
+use halfopen::report::journal::HalfOpenLine;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::page;
@@ -42,10 +43,14 @@ struct Journal {
 impl Journal {
     fn take(&mut self, entry: &JournalEntry) {
         self.raised |= entry.incident.severity > Severity::Info;
+        self.write(entry);
+    }
+
+    fn write(&mut self, line: &impl serde::Serialize) {
         let Some(output) = &mut self.output else {
             return;
         };
-        let written = serde_json::to_vec(entry).map_err(std::io::Error::from).and_then(|mut line| {
+        let written = serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             output.write(&line)
         });
@@ -84,6 +89,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     if page.is_some() {
         sensor.follow_servers();
     }
+    let for_discoveries = Arc::clone(&journal);
+    sensor.on_discovery(Box::new(move |found| {
+        let mut journal = for_discoveries.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.write(&HalfOpenLine::from(found));
+    }));
 
     // A measurement: its result stands under "performance" and nowhere else.
     #[allow(clippy::disallowed_methods)]

@@ -77,6 +77,13 @@ fn start(
         }
     };
     let sensor = Sensor::new(&config, Box::new(hear));
+    let recorder = journal.as_ref().map(Journal::recorder);
+    sensor.on_discovery(Box::new(move |found| {
+        logs::half_open(found);
+        if let Some(recorder) = &recorder {
+            recorder.record_half_open(found);
+        }
+    }));
     let evidence = Arc::default();
     let store = FrameStore::new(&config.evidence, &evidence);
     let writer =

@@ -7,6 +7,7 @@ mod parse;
 mod reader;
 mod record;
 mod sections;
+mod table;
 mod value;
 mod web;
 
@@ -128,6 +129,8 @@ pub struct TableConfig {
     pub emergency_timeout: Duration,
     /// Closed attempts remembered, to tell a late copy from a new attempt. Default 262,144, 8 MB.
     pub remembered: usize,
+    /// The connections followed after their handshake.
+    pub established: EstablishedConfig,
 }
 
 impl Default for TableConfig {
@@ -138,7 +141,26 @@ impl Default for TableConfig {
             syn_received_timeout: Duration::from_secs(63),
             emergency_timeout: Duration::from_secs(5),
             remembered: 1 << 18,
+            established: EstablishedConfig::default(),
         }
+    }
+}
+
+/// Stage 3: established connections, followed so that a half-open one shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EstablishedConfig {
+    /// Bytes for them, 128 for three connections. Default 8 MiB: 196,608 connections. 0 follows none.
+    pub memory: usize,
+    /// One connection in so many is followed, chosen by a keyed hash. Default 1: every one.
+    pub sample: u32,
+    /// How long one end must have gone without an answer to be suspected of having lost the other. Default 10 s: past a mobile
+    /// host's handover, and before Windows gives a connection up (five retransmissions, some 19 s).
+    pub suspect_after: Duration,
+}
+
+impl Default for EstablishedConfig {
+    fn default() -> Self {
+        Self { memory: 8 << 20, sample: 1, suspect_after: Duration::from_secs(10) }
     }
 }
 

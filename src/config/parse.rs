@@ -3,8 +3,8 @@
 use super::detect::{Prefix, Rule};
 use super::reader::{Problem, Problems, Reader, Section, nearest};
 use super::{
-    CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig,
-    WebConfig, sections, value,
+    CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, WebConfig,
+    sections, value,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -55,7 +55,10 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>
         config.capture = capture(Section::new(reader, "capture", table), filter);
     }
     if let Some((table, reader)) = table(&mut top, "table") {
-        config.table = half_open_table(Section::new(reader, "table", table));
+        config.table = super::table::half_open(Section::new(reader, "table", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "established") {
+        config.table.established = super::table::established(Section::new(reader, "established", table));
     }
     if let Some((table, reader)) = table(&mut top, "detect") {
         config.detect = sections::detect(Section::new(reader, "detect", table));
@@ -116,30 +119,6 @@ fn capture(mut section: Section<'_, '_, '_, '_>, filter: FilterCheck<'_>) -> Cap
     section.set(&mut capture.promiscuous, "promiscuous", "true", boolean);
     section.finish();
     capture
-}
-
-fn half_open_table(mut section: Section<'_, '_, '_, '_>) -> TableConfig {
-    /// Longer than the longest grace age, 3 s, so that an attempt is called overdue before it expires; shorter than 71 minutes,
-    /// at which an entry's stamp comes round.
-    const LIFE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(3600);
-    let mut table = TableConfig::default();
-    // 2^28 entries are some 20 GB: beyond that a typing error is likelier than a table.
-    section.set(&mut table.entries, "entries", "1048576", |value| {
-        integer(value, 1024..=1 << 28).map(|n| n as usize)
-    });
-    section.set(&mut table.syn_sent_timeout, "syn_sent_timeout", "\"63s\"", |value| duration(value, LIFE));
-    section.set(&mut table.syn_received_timeout, "syn_received_timeout", "\"63s\"", |value| {
-        duration(value, LIFE)
-    });
-    section.set(&mut table.emergency_timeout, "emergency_timeout", "\"5s\"", |value| {
-        // Shorter than a grace age it takes hold when that has passed.
-        duration(value, Duration::from_secs(1)..=Duration::from_secs(3600))
-    });
-    section.set(&mut table.remembered, "remembered", "262144", |value| {
-        integer(value, 0..=1 << 28).map(|n| n as usize)
-    });
-    section.finish();
-    table
 }
 
 fn web(mut section: Section<'_, '_, '_, '_>) -> WebConfig {

@@ -166,7 +166,9 @@ impl BacklogModel {
             | EventKind::UnsolicitedSynAck
             | EventKind::UnsolicitedRst
             | EventKind::Mismatched { .. }
-            | EventKind::SimultaneousOpen => {}
+            | EventKind::SimultaneousOpen
+            | EventKind::Oddity(_)
+            | EventKind::HalfOpen { .. } => {}
         }
     }
 

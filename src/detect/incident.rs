@@ -284,3 +284,28 @@ pub struct JournalEntry {
     /// The incident.
     pub incident: Incident,
 }
+
+/// A half-open connection that came to light, or seems to (RFC 9293 section 3.5.1).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Discovery {
+    /// Network time when it showed.
+    #[serde(rename = "detected_at", serialize_with = "seconds")]
+    pub ts: Timestamp,
+    /// `reconnect`, `reset_on_data` or `suspected`.
+    pub case: &'static str,
+    /// `address:port` of who opened the connection.
+    pub originator: String,
+    /// `address:port` of whom to.
+    pub responder: String,
+    /// The end that lost the connection; where it is suspected, the silent one.
+    pub crashed: String,
+    /// The end that still held it.
+    pub stale: String,
+    /// `reconnect`: from the first SYN to its copy that got through; otherwise from the first segment that went unanswered.
+    #[serde(rename = "duration_seconds", serialize_with = "duration_seconds")]
+    pub duration: Duration,
+}
+
+fn duration_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}

@@ -10,6 +10,7 @@
 
 pub mod backlog;
 mod classify;
+mod discovery;
 mod docket;
 mod episode;
 mod hash;
@@ -30,7 +31,8 @@ mod tell;
 mod watch;
 mod weigh;
 
-use self::incident::{Incident, JournalEntry, ServerMode, ServerView};
+use self::discovery::Discoveries;
+use self::incident::{Discovery, Incident, JournalEntry, ServerMode, ServerView};
 use self::judge::{Bin, Court};
 use self::observe::{FOLD_SLOTS, Observations, fold_key};
 use self::queues::Queues;
@@ -80,6 +82,7 @@ pub struct Detector {
     totals: [u64; 3],
     gauges: [i64; 2],
     queues: Queues,
+    discoveries: Discoveries,
     seed: u64,
 }
 
@@ -98,6 +101,7 @@ impl Detector {
             totals: [0; 3],
             gauges: [0; 2],
             queues: Queues::new(servers, seed),
+            discoveries: Discoveries::default(),
             seed,
         }
     }
@@ -105,6 +109,7 @@ impl Detector {
     /// Adds what a thread saw since the last time, and empties it. The order of threads does not matter.
     pub fn absorb(&mut self, observations: &mut Observations) {
         self.queues.absorb(&mut observations.notes);
+        self.discoveries.absorb(&mut observations.discoveries);
         let Self { court, pending, folds, other, .. } = self;
         let Observations { slots, folds: their_folds, sketches, .. } = observations;
         let (totals, gauges) = (&mut self.totals, &mut self.gauges);
@@ -186,6 +191,21 @@ impl Detector {
         for entry in self.court.episodes.news.drain(..) {
             journal(&entry);
         }
+    }
+
+    /// Tells the half-open connections found up to the last call of [`Self::evaluate`], as far as their rate allows.
+    pub fn tell_discoveries(&mut self, hear: &mut dyn FnMut(&Discovery)) {
+        self.discoveries.tell(self.now, hear);
+    }
+
+    /// The latest half-open connections found, oldest first.
+    pub fn discoveries(&self) -> Vec<Discovery> {
+        self.discoveries.listed()
+    }
+
+    /// Those that were counted and not told, so that nobody can fill the journal.
+    pub fn discoveries_untold(&self) -> u64 {
+        self.discoveries.untold()
     }
 
     /// Configured servers first, in their order, then the `top` busiest others, then `other` for all that is left.

@@ -3,6 +3,7 @@
 //! Decides nothing. One table lookup an event, saved where the server is the same as last time; sketches are touched only by
 //! attempts that failed. Nothing allocates once the sketches that the traffic needs have been made.
 
+use super::discovery::Found;
 use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::probe::{Destination, Failure, Probe, Stray};
@@ -57,6 +58,8 @@ pub struct Observations {
     pub(super) allowed: Vec<u64>,
     /// Events for the queue models.
     pub(super) notes: Notes,
+    /// Half-open connections that showed.
+    pub(super) discoveries: Found,
     /// The last server that something failed at, which in a flood is the next one as well.
     last: (Endpoint, Destination),
 }
@@ -80,6 +83,7 @@ impl Observations {
             allow: config.allow.clone(),
             allowed: vec![0; config.allow.len()],
             notes: Notes::new(servers),
+            discoveries: Found::default(),
             last: (nobody, destination(&hash, nobody)),
         }
     }
@@ -161,7 +165,11 @@ impl EventSink for Observations {
                 self.note_stray(flow, reset);
                 return;
             }
-            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen => return,
+            EventKind::HalfOpen { .. } => {
+                self.discoveries.note(event);
+                return;
+            }
+            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen | EventKind::Oddity(_) => return,
             EventKind::Opened { .. }
             | EventKind::Untracked { .. }
             | EventKind::SynRetransmitted { .. }
@@ -280,7 +288,9 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         EventKind::UnsolicitedSynAck
         | EventKind::UnsolicitedRst
         | EventKind::Mismatched { .. }
-        | EventKind::SimultaneousOpen => {}
+        | EventKind::SimultaneousOpen
+        | EventKind::Oddity(_)
+        | EventKind::HalfOpen { .. } => {}
     }
 }
 

@@ -9,4 +9,4 @@ mod shared;
 mod targets;
 mod view;
 
-pub use shared::{Journal, Sensor};
+pub use shared::{Discovered, Journal, Sensor};

@@ -166,6 +166,7 @@ impl<'a> PacketLoop<'a> {
         }
         self.bin_ends = Some(end);
         self.sensor.table.visibility.age(now);
+        self.sensor.table.established.suspects.age(now);
         self.adopt_settings();
     }
 

@@ -6,7 +6,7 @@ use super::packets::FrameTally;
 use super::targets::{Roster, Targets};
 use crate::capture::InterfaceCounters;
 use crate::config::{Config, TableConfig};
-use crate::detect::incident::{Change, JournalEntry};
+use crate::detect::incident::{Change, Discovery, JournalEntry};
 use crate::detect::observe::Observations;
 use crate::detect::{CaptureLoss, Detector};
 use crate::report::evidence::FrameStore;
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// Called for every change of an incident, from the packet thread that found it; must not block for long.
 pub type Journal = Box<dyn FnMut(&JournalEntry) + Send>;
+
+/// Called for every half-open connection that is told, likewise.
+pub type Discovered = Box<dyn FnMut(&Discovery) + Send>;
 
 /// Keys every hash of a repeatable sensor: any number, as long as it stays the same.
 const REPEATABLE_SEED: u64 = 0x6861_6c66_6f70_656e;
@@ -54,6 +57,7 @@ pub(super) struct Thread {
 pub(super) struct Judge {
     pub(super) detector: Detector,
     journal: Journal,
+    discovered: Option<Discovered>,
     roster: Roster,
     evaluated: Timestamp,
     frames: u64,
@@ -94,7 +98,15 @@ impl Sensor {
         let detector = Detector::new(&config.detect, &config.servers, seed);
         let mut roster = Roster::default();
         roster.set_servers(&config.servers);
-        let judge = Judge { detector, journal, roster, evaluated: Timestamp::EPOCH, frames: 0, drops: 0 };
+        let judge = Judge {
+            detector,
+            journal,
+            discovered: None,
+            roster,
+            evaluated: Timestamp::EPOCH,
+            frames: 0,
+            drops: 0,
+        };
         Arc::new(Self {
             table: Arc::new(HalfOpenTable::new(&config.table, seed)),
             threads: Mutex::new(Vec::new()),
@@ -112,6 +124,11 @@ impl Sensor {
     /// Keeps frames of incidents in `store` from now on; packet threads that run already keep none. The first store stays.
     pub fn keep_evidence(&self, store: Arc<FrameStore>) {
         let _ = self.evidence.set(store);
+    }
+
+    /// Tells `hear` of half-open connections from now on, at most so many a second as the detector lets through.
+    pub fn on_discovery(&self, hear: Discovered) {
+        lock(&self.judge).discovered = Some(hear);
     }
 
     pub(super) fn evidence(&self) -> Option<Arc<FrameStore>> {
@@ -194,7 +211,7 @@ impl Sensor {
         }
         let loss = CaptureLoss { frames: frames - judge.frames, dropped: drops - judge.drops };
         (judge.evaluated, judge.frames, judge.drops) = (now, frames, drops);
-        let Judge { detector, journal, roster, .. } = judge;
+        let Judge { detector, journal, discovered, roster, .. } = judge;
         let evidence = self.evidence.get();
         let mut changed = false;
         detector.evaluate(now, loss, &mut |entry| {
@@ -208,6 +225,12 @@ impl Sensor {
                 }
             }
         });
+        let mut nobody = |_: &Discovery| {};
+        let hear: &mut dyn FnMut(&Discovery) = match discovered {
+            Some(hear) => &mut **hear,
+            None => &mut nobody,
+        };
+        detector.tell_discoveries(hear);
         if changed {
             *lock(&self.targets) = Arc::new(roster.targets());
             self.targets_version.fetch_add(1, Ordering::Release);

@@ -8,13 +8,15 @@ use crate::capture::InterfaceCounters;
 use crate::config::ServerConfig;
 use crate::decode::DecodeError;
 use crate::decode::segment::Endpoint;
-use crate::detect::incident::Recommendation;
+use crate::detect::incident::{Discovery, Recommendation};
 use crate::report::history::Sample;
 use crate::report::snapshot::{
-    EmbryonicView, FrameCounts, HalfOpenCounts, HandshakeCounts, InterfaceView, Snapshot, SnapshotSource,
-    TableView,
+    EmbryonicView, EstablishedView, FrameCounts, HalfOpenCounts, HalfOpenListing, HandshakeCounts,
+    InterfaceView, Snapshot, SnapshotSource, TableView,
 };
 use crate::track::counts::LedgerCounts;
+use crate::track::established::suspects::Suspect;
+use crate::track::event::{HalfOpenCase, Oddity};
 use crate::track::flow::Flow;
 use crate::track::handshake::Attempt;
 use std::net::{IpAddr, SocketAddr};
@@ -57,12 +59,28 @@ impl SnapshotSource for Sensor {
         snapshot.handshakes = handshakes(&ledger);
         snapshot.syn_ack_latency = ledger.syn_ack_latency;
         snapshot.handshake_duration = ledger.handshake_duration;
-        snapshot.half_open = HalfOpenCounts::default();
+        let established = &self.table.established;
+        let [reconnect, reset_on_data, suspicions] = ledger.half_open;
+        snapshot.half_open = HalfOpenCounts {
+            reconnect,
+            reset_on_data,
+            suspected: established.suspects.len() as u64,
+            suspected_limit: established.suspects.limit() as u64,
+            suspicions,
+            untold: 0,
+        };
+        snapshot.established = EstablishedView {
+            followed: established.len() as u64,
+            limit: established.limit() as u64,
+            evicted: established.evicted(),
+            bytes: established.bytes() as u64,
+        };
         let top = self.config().web.top_servers;
         let judge = lock(&self.judge);
         snapshot.servers = judge.detector.servers(top);
         snapshot.incidents = judge.detector.incidents();
         snapshot.incidents_raised = judge.detector.raised();
+        snapshot.half_open.untold = judge.detector.discoveries_untold();
         snapshot
     }
 
@@ -78,6 +96,12 @@ impl SnapshotSource for Sensor {
             b.cmp(a).then_with(|| (flow_a.orig, flow_a.resp).cmp(&(flow_b.orig, flow_b.resp)))
         });
         rows.into_iter().map(|(age, flow, attempt)| embryonic(age, &flow, &attempt)).collect()
+    }
+
+    fn half_open(&self, limit: usize) -> HalfOpenListing {
+        let suspected = self.table.established.suspects.list(limit);
+        let discovered = lock(&self.judge).detector.discoveries();
+        HalfOpenListing { discovered, suspected: suspected.iter().map(suspect).collect() }
     }
 
     fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
@@ -150,6 +174,9 @@ pub(super) fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
         open_syn_received: syn_received,
         mismatched: ledger.mismatched,
         simultaneous_opens: ledger.simultaneous_opens,
+        old_duplicate_syns: ledger.oddities[Oddity::OldDuplicateSyn as usize],
+        disowned_syns: ledger.oddities[Oddity::DisownedSyn as usize],
+        challenge_acks: ledger.oddities[Oddity::ChallengeAck as usize],
         backscatter_syn_ack: ledger.unsolicited_syn_ack,
         backscatter_rst: ledger.unsolicited_rst,
     }
@@ -196,5 +223,19 @@ fn embryonic(age: Duration, flow: &Flow, attempt: &Attempt) -> EmbryonicView {
         syn_retransmissions: attempt.syn_copies,
         syn_ack_retransmissions: attempt.syn_ack_copies,
         weight: 1 << attempt.level,
+    }
+}
+
+fn suspect(suspect: &Suspect) -> Discovery {
+    let Suspect { flow, gone, since, last } = *suspect;
+    let stale = if gone == flow.orig { flow.resp } else { flow.orig };
+    Discovery {
+        ts: last,
+        case: HalfOpenCase::Suspected.as_label(),
+        originator: flow.orig.to_string(),
+        responder: flow.resp.to_string(),
+        crashed: gone.to_string(),
+        stale: stale.to_string(),
+        duration: last.since(since),
     }
 }

@@ -4,7 +4,7 @@
 //! Prometheus and its exporters do.
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
-use crate::detect::incident::{Change, JournalEntry, Severity};
+use crate::detect::incident::{Change, Discovery, JournalEntry, Severity};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -69,4 +69,17 @@ pub fn incident(entry: &JournalEntry) {
         (Change::Ended, _) | (_, Severity::Info) => line!(info),
         (_, Severity::Warning | Severity::Critical) => line!(warn),
     }
+}
+
+/// One line for one half-open connection.
+pub fn half_open(found: &Discovery) {
+    tracing::info!(
+        msg = "half-open connection",
+        case = found.case,
+        crashed = found.crashed,
+        stale = found.stale,
+        originator = found.originator,
+        responder = found.responder,
+        seconds = found.duration.as_secs_f64(),
+    );
 }

@@ -5,7 +5,7 @@
 pub use crate::histogram::{Histogram, LATENCY_BOUNDS};
 
 use super::history::Sample;
-use crate::detect::incident::{Incident, ServerView};
+use crate::detect::incident::{Discovery, Incident, ServerView};
 use crate::time::Timestamp;
 use serde::Serialize;
 
@@ -64,6 +64,12 @@ pub struct HandshakeCounts {
     pub mismatched: u64,
     /// SYNs that crossed on one tuple.
     pub simultaneous_opens: u64,
+    /// SYNs whose originator disowned another one before them (RFC 9293 figure 8).
+    pub old_duplicate_syns: u64,
+    /// SYNs whose answer their originator reset (RFC 9293 figure 11; scanners and forged sources look the same).
+    pub disowned_syns: u64,
+    /// Acknowledgements of an established connection that answered a SYN (RFC 5961 section 4).
+    pub challenge_acks: u64,
     /// SYN-ACKs nobody asked for.
     pub backscatter_syn_ack: u64,
     /// Refusals nobody asked for.
@@ -96,6 +102,34 @@ pub struct HalfOpenCounts {
     pub reset_on_data: u64,
     /// Suspected now.
     pub suspected: u64,
+    /// Most that are counted as suspected at once.
+    pub suspected_limit: u64,
+    /// Suspected so far.
+    pub suspicions: u64,
+    /// Discoveries and suspicions that were counted and not told, so that nobody can fill the journal.
+    pub untold: u64,
+}
+
+/// The connections followed after their handshake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EstablishedView {
+    /// Followed now.
+    pub followed: u64,
+    /// Most that can be.
+    pub limit: u64,
+    /// Those that made room for others.
+    pub evicted: u64,
+    /// Bytes they take, reckoned from their sizes; the same at any number.
+    pub bytes: u64,
+}
+
+/// Half-open connections by name, bounded.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct HalfOpenListing {
+    /// The latest discoveries and suspicions, oldest first.
+    pub discovered: Vec<Discovery>,
+    /// Those suspected now, longest first; `ts` is the last repetition.
+    pub suspected: Vec<Discovery>,
 }
 
 /// Everything at one moment. Counters are exact; a scrape may see them a tick old: 50 ms of network time, and half a second for
@@ -122,6 +156,8 @@ pub struct Snapshot {
     pub table: TableView,
     /// Half-open discoveries.
     pub half_open: HalfOpenCounts,
+    /// The connections they are made of.
+    pub established: EstablishedView,
     /// Configured servers first, then the busiest others, then `other`.
     pub servers: Vec<ServerView>,
     /// Incidents, running and ended, oldest first, bounded.
@@ -160,6 +196,12 @@ pub trait SnapshotSource: Send + Sync {
     /// What it was like before: samples, oldest first, of bounded number; none where none are kept.
     fn history(&self) -> Vec<Sample> {
         Vec::new()
+    }
+
+    /// Half-open connections by name, at most `limit` of those suspected now.
+    fn half_open(&self, limit: usize) -> HalfOpenListing {
+        let _ = limit;
+        HalfOpenListing::default()
     }
 
     /// A capture file with a few frames of an incident; none where none are kept.

@@ -33,8 +33,8 @@ impl Tracker {
     pub fn take(&mut self, segment: Segment, sink: &mut impl EventSink) {
         let located = self.locate(segment);
         match &located.spot {
-            AnySpot::V4(spot) => self.table.prefetch(spot),
-            AnySpot::V6(spot) => self.table.prefetch(spot),
+            AnySpot::V4(spot) => self.table.prefetch_for(located.segment.kind, spot),
+            AnySpot::V6(spot) => self.table.prefetch_for(located.segment.kind, spot),
         }
         self.pending.push(located);
         if self.pending.len() == BATCH {
@@ -99,7 +99,8 @@ mod tests {
 
     fn segments() -> Vec<Segment> {
         let flood = Flood { rate: 2_000.0, answers: Answers::Queue, ..Flood::default() };
-        let handshakes = Handshakes { rate: 300.0, ..Handshakes::default() };
+        let crashes = Handshakes { reconnect: 0.02, reset_on_data: 0.02, ..Handshakes::default() };
+        let handshakes = Handshakes { rate: 300.0, ..crashes };
         let scenario = Scenario::new(9, Duration::from_secs(8))
             .with(Traffic::Flood(flood))
             .with(Traffic::Handshakes(handshakes));

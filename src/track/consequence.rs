@@ -51,6 +51,7 @@ impl Tracker {
         if early && matches!(step, Step::EarlyAck { .. } | Step::Complete) {
             self.table.visibility.missed(flow.resp);
         }
+        self.amid(flow, step, before, segment, sink);
         let kind = match step {
             Step::Nothing | Step::EarlyAck { .. } | Step::RepeatSyn | Step::Supersede | Step::Cross => return,
             Step::Mismatch => {

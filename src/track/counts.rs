@@ -2,7 +2,7 @@
 //!
 //! No atomics: a thread owns its counts and publishes copies on ticks.
 
-use super::event::{HandshakeState, Outcome};
+use super::event::{HalfOpenCase, HandshakeState, Oddity, Outcome};
 use crate::histogram::Histogram;
 
 /// One thread's ledger. With several threads `open` of one may be negative (another opened what it closed); their sum is not.
@@ -24,6 +24,10 @@ pub struct LedgerCounts {
     pub mismatched: u64,
     /// SYNs that crossed on one tuple.
     pub simultaneous_opens: u64,
+    /// Other oddities, in the order of [`Oddity::ALL`].
+    pub oddities: [u64; 3],
+    /// Established connections that lost an end or seem to have, in the order of [`HalfOpenCase::ALL`].
+    pub half_open: [u64; 3],
     /// SYN-ACKs nobody asked for.
     pub unsolicited_syn_ack: u64,
     /// Refusals nobody asked for.
@@ -57,6 +61,14 @@ impl LedgerCounts {
         self.closed[outcome as usize]
     }
 
+    pub(crate) fn odd(&mut self, oddity: Oddity) {
+        self.oddities[oddity as usize] += 1;
+    }
+
+    pub(crate) fn half_open(&mut self, case: HalfOpenCase) {
+        self.half_open[case as usize] += 1;
+    }
+
     /// The closing law: every attempt is open or ended in exactly one way.
     pub fn closing_law_holds(&self) -> bool {
         let ended: u64 = self.closed.iter().sum();
@@ -77,6 +89,12 @@ impl LedgerCounts {
         }
         self.mismatched += other.mismatched;
         self.simultaneous_opens += other.simultaneous_opens;
+        for (mine, theirs) in self.oddities.iter_mut().zip(other.oddities) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.half_open.iter_mut().zip(other.half_open) {
+            *mine += theirs;
+        }
         self.unsolicited_syn_ack += other.unsolicited_syn_ack;
         self.unsolicited_rst += other.unsolicited_rst;
         self.sampled += other.sampled;

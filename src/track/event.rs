@@ -153,6 +153,70 @@ pub enum EventKind {
     },
     /// A SYN crossed another SYN on the same tuple (RFC 9293 figure 7).
     SimultaneousOpen,
+    /// Something else that RFC 9293 knows and handshakes rarely show. `flow` is that of the SYN it began with.
+    Oddity(Oddity),
+    /// An established connection lost one of its ends, or seems to have. `flow` is that of the connection.
+    HalfOpen {
+        /// How it showed.
+        case: HalfOpenCase,
+        /// Whether the end that is gone is the originator; the other one is stale: it still holds the connection.
+        originator_is_gone: bool,
+        /// `Reconnect`: from the first SYN to its copy that got through. `ResetOnData`: from the first segment that went
+        /// unanswered to the reset. `Suspected`: from that segment until now.
+        after: Duration,
+    },
+}
+
+/// Exchanges that RFC 9293 and RFC 5961 describe and no handshake needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Oddity {
+    /// The originator reset the answer to a SYN it had sent earlier and goes on with another one (RFC 9293 figure 8).
+    OldDuplicateSyn,
+    /// The originator reset the answer to its SYN and goes on with none: RFC 9293 figure 11, but also a scanner, or the owner of
+    /// a forged address; the segments are the same.
+    DisownedSyn,
+    /// A SYN met an established connection: its other end answered with an empty acknowledgement (RFC 5961 section 4).
+    ChallengeAck,
+}
+
+impl Oddity {
+    /// Every oddity, in the order they are counted in.
+    pub const ALL: [Self; 3] = [Self::OldDuplicateSyn, Self::DisownedSyn, Self::ChallengeAck];
+
+    /// The label in metrics.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::OldDuplicateSyn => "old_duplicate_syn",
+            Self::DisownedSyn => "disowned_syn",
+            Self::ChallengeAck => "challenge_ack",
+        }
+    }
+}
+
+/// How a half-open connection shows (RFC 9293 section 3.5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HalfOpenCase {
+    /// The end that is gone connects again from the same port: its SYN meets the old connection, it resets that and sends the same
+    /// SYN again (figure 9).
+    Reconnect,
+    /// It answers data or a keepalive with a bare reset (figure 10).
+    ResetOnData,
+    /// One end repeats data or probes, and the other is silent.
+    Suspected,
+}
+
+impl HalfOpenCase {
+    /// Every case, in the order they are counted in.
+    pub const ALL: [Self; 3] = [Self::Reconnect, Self::ResetOnData, Self::Suspected];
+
+    /// The label in metrics and JSON.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::Reconnect => "reconnect",
+            Self::ResetOnData => "reset_on_data",
+            Self::Suspected => "suspected",
+        }
+    }
 }
 
 /// One thing that happened to one handshake.

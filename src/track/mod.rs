@@ -3,7 +3,8 @@
 //! No bytes, no I/O, no clock, no metrics: it returns what happened.
 //!
 //! A segment goes `batch` -> `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
-//! `lane` (what is due) -> `table` -> `event`.
+//! `lane` (what is due) -> `table` -> `event`. A segment of no handshake goes `tracker` -> `discover` -> `established` (one set) ->
+//! `event`.
 
 pub mod counts;
 pub mod event;
@@ -13,10 +14,13 @@ pub mod tracker;
 
 mod batch;
 mod consequence;
+mod discover;
+pub(crate) mod established;
 mod expiry;
 mod grace;
 pub(crate) mod handshake;
 mod lane;
+mod oddity;
 mod prefetch;
 mod queue;
 mod remembered;

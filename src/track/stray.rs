@@ -25,6 +25,7 @@ impl Tracker {
         let kind = match self.table.remembered.find(&flow).filter(fits) {
             Some(ended) => {
                 self.counts.syn_ack_retransmissions += 1;
+                self.answered_again(segment, sink);
                 let age = ended.age(segment.ts);
                 EventKind::SynAckRetransmitted { after_ack: ended.end == End::Completed, age, count: 0 }
             }

@@ -2,9 +2,11 @@
 //!
 //! Verbs in, copies out: no guard leaves this file or outlives an expression. Bounded by `limit`. No clock, no events.
 
-use super::flow::{Flow, Tuple, TupleV4, TupleV6};
+use super::established::Established;
+use super::flow::{AnyTuple, Flow, Tuple, TupleV4, TupleV6};
 use super::grace::GraceAges;
 use super::handshake::Attempt;
+use super::oddity::Disowned;
 use super::prefetch;
 use super::remembered::Remembered;
 use super::shares::{Places, Shares};
@@ -12,7 +14,7 @@ use super::stored::Stored;
 use super::visibility::Visibility;
 use super::waiting::Waiting;
 use crate::config::TableConfig;
-use crate::decode::segment::{Endpoint, SeqNumber};
+use crate::decode::segment::{Endpoint, SegmentKind, SeqNumber};
 use crate::time::Timestamp;
 use ahash::RandomState;
 use dashmap::{DashMap, SharedValue};
@@ -99,7 +101,7 @@ impl Keyed for TupleV6 {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spot<K> {
     pub(crate) key: K,
-    hash: u64,
+    pub(crate) hash: u64,
 }
 
 /// Which attempt of a tuple.
@@ -133,6 +135,8 @@ pub struct HalfOpenTable {
     pub(crate) waiting: Waiting,
     pub(crate) remembered: Remembered,
     pub(crate) visibility: Visibility,
+    pub(crate) established: Established,
+    pub(super) disowned: Disowned,
 }
 
 impl HalfOpenTable {
@@ -154,6 +158,8 @@ impl HalfOpenTable {
             waiting: Waiting::new(config.entries),
             remembered: Remembered::new(config.remembered, hasher(5)),
             visibility: Visibility::new(hasher(6)),
+            established: Established::new(&config.established, hasher(7)),
+            disowned: Disowned::new(hasher(8)),
         }
     }
 
@@ -236,6 +242,21 @@ impl HalfOpenTable {
     #[inline]
     pub(crate) fn prefetch<K: Keyed>(&self, spot: &Spot<K>) {
         K::family(self).prefetch(spot);
+    }
+
+    /// And what a segment of this kind will be looked for in besides.
+    #[inline]
+    pub(crate) fn prefetch_for<K: Keyed>(&self, kind: SegmentKind, spot: &Spot<K>) {
+        self.prefetch(spot);
+        self.established.prefetch(spot.hash, kind);
+    }
+
+    /// What [`Established`] knows a tuple by: the hash that its attempts are found with.
+    pub(crate) fn hash(&self, key: &AnyTuple) -> u64 {
+        match key {
+            AnyTuple::V4(key) => self.spot(*key).hash,
+            AnyTuple::V6(key) => self.spot(*key).hash,
+        }
     }
 
     /// Visits an attempt and keeps or removes it. Locking: one shard, for the length of `act`.

@@ -142,6 +142,7 @@ impl Tracker {
     /// Applies timeouts that changed.
     pub fn reconfigure(&mut self, config: &TableConfig) {
         self.timeouts = Timeouts::from(config);
+        self.table.established.reconfigure(&config.established);
         self.next_due = Timestamp::EPOCH;
     }
 
@@ -167,6 +168,7 @@ impl Tracker {
                 let crossed = self.table.has_crossed()
                     && self.on_other(spot, Place::Crossed, src_is_low, segment, sink);
                 if !found && !crossed {
+                    self.follow(spot.hash, src_is_low, segment, sink);
                     self.on_stray(segment, sink);
                 }
             }
@@ -214,6 +216,7 @@ impl Tracker {
                     say(1, EventKind::SimultaneousOpen);
                 }
                 self.opened(spot.key, src_is_low, wait, level, segment.ts);
+                self.after_disowned(&flow, segment, sink);
             }
             Met::Superseded(before) => {
                 let outcome = Outcome::Superseded;
@@ -228,6 +231,7 @@ impl Tracker {
                 self.counts.syn_retransmissions += 1;
                 let (state, count) = (Some(before.state), (before.syn_copies + 1).min(15));
                 say(1 << before.level, EventKind::SynRetransmitted { state, count });
+                self.syn_again(spot.hash, &before, segment, sink);
             }
             Met::Remembered { expired } => {
                 self.counts.syn_retransmissions += 1;

@@ -231,7 +231,8 @@ fn a_place_that_cannot_be_written_is_counted_and_served_from_memory() {
     add(&store, ID, &syn(), 1);
     let writer = DiskWriter::start(&store).unwrap().unwrap();
     assert!(writer.finish(PATIENCE));
-    assert_eq!(store.counts.errors.load(Ordering::Relaxed), 1);
+    // Twice, where the writer was through once before it was told to finish.
+    assert!((1..=2).contains(&store.counts.errors.load(Ordering::Relaxed)));
     assert!(store.pcap(ID).is_some());
 }
 

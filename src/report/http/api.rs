@@ -54,12 +54,17 @@ pub(super) async fn pcap(State(web): State<Arc<Web>>, Path(id): Path<String>) ->
 }
 
 pub(super) async fn half_open(State(web): State<Arc<Web>>) -> Answer {
-    let snapshot = web.snapshot().await?;
+    let both = |web: &Web| (web.source.snapshot(), web.source.half_open(DEFAULT_LIMIT));
+    let (snapshot, listing) = web.blocking(both).await?;
     let counts = snapshot.half_open;
     let discovered = json!({ "reconnect": counts.reconnect, "reset_on_data": counts.reset_on_data });
-    Ok(Json(
-        json!({ "network_time": time(&snapshot), "discovered": discovered, "suspected": counts.suspected }),
-    ))
+    Ok(Json(json!({
+        "network_time": time(&snapshot),
+        "discovered": discovered,
+        "suspected": counts.suspected,
+        "latest": listing.discovered,
+        "suspects": listing.suspected,
+    })))
 }
 
 pub(super) async fn embryonic(

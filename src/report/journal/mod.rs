@@ -1,4 +1,5 @@
-//! Stage 5 of 5, report: the journal: every change of an incident as one JSON object a line, in a file.
+//! Stage 5 of 5, report: the journal: every change of an incident, and every half-open connection, as one JSON object a line, in a
+//! file.
 //!
 //! Never holds up who records: a bounded queue and a thread of its own lie between. What cannot be written is counted, said once
 //! for each episode of trouble, and lost; the sensor goes on. Decides nothing.
@@ -8,7 +9,9 @@ mod file;
 pub use file::RotatedFile;
 
 use crate::config::JournalConfig;
-use crate::detect::incident::JournalEntry;
+use crate::detect::incident::{Discovery, JournalEntry};
+use crate::time::Timestamp;
+use serde::{Serialize, Serializer};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +26,34 @@ const QUEUE: usize = 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What waits for the writer; none tells it to end.
-type Message = Option<JournalEntry>;
+type Message = Option<Line>;
+
+/// One line.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Line {
+    Incident(JournalEntry),
+    HalfOpen(HalfOpenLine),
+}
+
+/// The line of a half-open connection: `event` is `half_open`.
+#[derive(Debug, Clone, Serialize)]
+pub struct HalfOpenLine {
+    #[serde(serialize_with = "seconds")]
+    ts: Timestamp,
+    event: &'static str,
+    half_open: Discovery,
+}
+
+impl From<&Discovery> for HalfOpenLine {
+    fn from(found: &Discovery) -> Self {
+        Self { ts: found.ts, event: "half_open", half_open: found.clone() }
+    }
+}
+
+fn seconds<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(at.as_secs_f64())
+}
 
 /// What became of the changes recorded. All monotone.
 #[derive(Debug, Default)]
@@ -116,7 +146,16 @@ impl Journal {
 impl Recorder {
     /// Records a change, or counts it as dropped where the writer is too far behind. Never blocks.
     pub fn record(&self, entry: &JournalEntry) {
-        if self.queue.try_send(Some(entry.clone())).is_err() {
+        self.send(Line::Incident(entry.clone()));
+    }
+
+    /// Records a half-open connection likewise.
+    pub fn record_half_open(&self, found: &Discovery) {
+        self.send(Line::HalfOpen(HalfOpenLine::from(found)));
+    }
+
+    fn send(&self, line: Line) {
+        if self.queue.try_send(Some(line)).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -192,6 +192,16 @@ fn handshakes(families: &mut Families, snapshot: &Snapshot) {
     one(families, names::SYN_ACK_RETRANSMISSIONS, counts.syn_ack_retransmissions);
     one(families, names::MISMATCHED_SEGMENTS, counts.mismatched);
     one(families, names::SIMULTANEOUS_OPENS, counts.simultaneous_opens);
+    let mut oddities = Family::new(families, names::ODDITIES, &["kind"]);
+    for (kind, count) in [
+        ("simultaneous_open", counts.simultaneous_opens),
+        ("old_duplicate_syn", counts.old_duplicate_syns),
+        ("disowned_syn", counts.disowned_syns),
+        ("challenge_ack", counts.challenge_acks),
+    ] {
+        oddities.sample(&[kind], count as f64);
+    }
+    drop(oddities);
     let mut open = Family::new(families, names::EMBRYONIC, &["state"]);
     open.sample(&["syn_sent"], counts.open_syn_sent as f64);
     open.sample(&["syn_received"], counts.open_syn_received as f64);
@@ -333,6 +343,13 @@ fn sensor(families: &mut Families, snapshot: &Snapshot) {
     discovered.sample(&["reset_on_data"], snapshot.half_open.reset_on_data as f64);
     drop(discovered);
     one(families, names::HALF_OPEN_SUSPECTED, snapshot.half_open.suspected);
+    one(families, names::HALF_OPEN_SUSPECTED_LIMIT, snapshot.half_open.suspected_limit);
+    one(families, names::HALF_OPEN_SUSPICIONS, snapshot.half_open.suspicions);
+    one(families, names::HALF_OPEN_UNTOLD, snapshot.half_open.untold);
+    one(families, names::ESTABLISHED, snapshot.established.followed);
+    one(families, names::ESTABLISHED_LIMIT, snapshot.established.limit);
+    one(families, names::ESTABLISHED_EVICTED, snapshot.established.evicted);
+    one(families, names::ESTABLISHED_BYTES, snapshot.established.bytes);
     let now = snapshot.network_time.map_or(0.0, |time| time.as_secs_f64());
     Family::new(families, names::NETWORK_TIMESTAMP, &[]).sample(&[], now);
     one(families, names::TIME_JUMPS, snapshot.time_jumps);

@@ -52,6 +52,7 @@ metrics! {
     SYN_ACK_RETRANSMISSIONS = Counter "halfopen_syn_ack_retransmissions_total" "SYN-ACKs seen again.";
     MISMATCHED_SEGMENTS = Counter "halfopen_mismatched_segments_total" "Acknowledgements and resets whose numbers fit no open attempt of their connection.";
     SIMULTANEOUS_OPENS = Counter "halfopen_simultaneous_opens_total" "SYNs that crossed another SYN on the same connection.";
+    ODDITIES = Counter "halfopen_handshake_oddities_total" "Exchanges that RFC 9293 and RFC 5961 describe and no handshake needs, by kind.";
     EMBRYONIC = Gauge "halfopen_embryonic_connections" "Handshakes begun and not finished, by state.";
     EMBRYONIC_LIMIT = Gauge "halfopen_embryonic_connections_limit" "Most embryonic connections the half-open table holds.";
     SYN_ACK_LATENCY = Histogram "halfopen_syn_ack_latency_seconds" "Time from SYN to SYN-ACK.";
@@ -77,6 +78,13 @@ metrics! {
     INCIDENT_SEVERITY = Gauge "halfopen_incident_severity" "The gravest severity of the incidents running, by what they are about and kind: 1 info, 2 warning, 3 critical, 0 none.";
     HALF_OPEN_DISCOVERED = Counter "halfopen_half_open_discovered_total" "Half-open connections (RFC 9293 section 3.5.1) discovered, by how.";
     HALF_OPEN_SUSPECTED = Gauge "halfopen_half_open_suspected" "Connections suspected to be half-open now.";
+    HALF_OPEN_SUSPECTED_LIMIT = Gauge "halfopen_half_open_suspected_limit" "Most connections counted as suspected at once.";
+    HALF_OPEN_SUSPICIONS = Counter "halfopen_half_open_suspicions_total" "Connections suspected to be half-open so far.";
+    HALF_OPEN_UNTOLD = Counter "halfopen_half_open_untold_total" "Discoveries and suspicions counted and not told, so that nobody can fill the journal.";
+    ESTABLISHED = Gauge "halfopen_established_connections" "Connections followed after their handshake.";
+    ESTABLISHED_LIMIT = Gauge "halfopen_established_connections_limit" "Most connections followed after their handshake.";
+    ESTABLISHED_EVICTED = Counter "halfopen_established_evicted_total" "Connections no longer followed because another needed the place.";
+    ESTABLISHED_BYTES = Gauge "halfopen_established_bytes" "Memory for connections followed after their handshake, reckoned.";
     BACKSCATTER = Counter "halfopen_backscatter_total" "Answers to SYNs that nobody here sent.";
     JOURNAL_WRITTEN = Counter "halfopen_journal_written_total" "Lines written to the journal.";
     JOURNAL_ERRORS = Counter "halfopen_journal_errors_total" "Lines of the journal lost because they could not be written.";

@@ -1,0 +1,537 @@
+//! What the stories of tests/handshakes cannot tell: sizes, bounds, eviction, sampling, and conversations generated at random.
+
+use super::*;
+use crate::config::TableConfig;
+use crate::decode::segment::{Endpoint, SegmentKind, TcpFlags};
+use crate::track::event::{EventKind, HalfOpenCase, HandshakeEvent, Oddity};
+use crate::track::table::HalfOpenTable;
+use crate::track::tracker::Tracker;
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+const SERVER: Endpoint = Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80)), 80);
+
+fn client(number: u32) -> Endpoint {
+    Endpoint::new(IpAddr::V4(Ipv4Addr::from_bits(0xc612_0000 + number / 60_000)), (number % 60_000) as u16)
+}
+
+/// A tracker with a table of its own, and what it said.
+struct World {
+    table: Arc<HalfOpenTable>,
+    tracker: Tracker,
+    events: Vec<HandshakeEvent>,
+    now: Timestamp,
+}
+
+impl World {
+    fn new(established: EstablishedConfig) -> Self {
+        let config = TableConfig { entries: 1024, remembered: 1000, established, ..TableConfig::default() };
+        let table = Arc::new(HalfOpenTable::new(&config, 1));
+        let tracker = Tracker::new(Arc::clone(&table), &config, usize::MAX);
+        Self { table, tracker, events: Vec::new(), now: Timestamp::from_parts(1_750_000_000, 0) }
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now = self.now.plus(Duration::from_millis(millis));
+        self.tracker.advance(self.now, &mut self.events);
+        self.table.established.suspects.age(self.now);
+    }
+
+    fn send(&mut self, from: Endpoint, to: Endpoint, flags: u8, seq: u32, ack: u32, len: u16) {
+        let flags = TcpFlags(flags);
+        let segment = Segment {
+            ts: self.now,
+            src: from,
+            dst: to,
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags,
+            kind: SegmentKind::of(flags),
+            payload_len: len,
+            window: 65_535,
+            ttl: 64,
+            options_len: 12,
+        };
+        self.tracker.on_segment(&segment, &mut self.events);
+    }
+
+    /// A connection from the client of this number to the server; numbers 100 and 300 are next, and both have spoken.
+    fn connect(&mut self, number: u32) -> Endpoint {
+        let client = client(number);
+        self.send(client, SERVER, SYN, 99, 0, 0);
+        self.send(SERVER, client, SYN | ACK, 299, 100, 0);
+        self.send(client, SERVER, ACK, 100, 300, 0);
+        self.send(SERVER, client, ACK, 300, 100, 0);
+        client
+    }
+
+    fn found(&self) -> Vec<HalfOpenCase> {
+        let case = |event: &HandshakeEvent| {
+            if let EventKind::HalfOpen { case, .. } = event.kind { Some(case) } else { None }
+        };
+        self.events.iter().filter_map(case).collect()
+    }
+}
+
+const SYN: u8 = TcpFlags::SYN;
+const ACK: u8 = TcpFlags::ACK;
+const FIN: u8 = TcpFlags::FIN;
+const RST: u8 = TcpFlags::RST;
+
+#[test]
+fn an_ipv4_connection_takes_at_most_48_bytes() {
+    assert_eq!((size_of::<Line>(), align_of::<Line>()), (128, 128), "two lines, fetched together");
+    const { assert!(size_of::<Line>() <= 48 * WAYS) };
+    let config = EstablishedConfig::default();
+    let established = Established::new(&config, RandomState::with_seeds(1, 2, 3, 4));
+    assert_eq!(established.limit(), 196_608, "what the configuration and its example say");
+    // With the bits and the suspects, all that is ever resident.
+    assert!(established.bytes() <= 48 * established.limit(), "{}", established.bytes());
+    assert!(established.bytes() - established.suspects.bytes() <= config.memory + config.memory / 100);
+}
+
+#[test]
+fn whoever_is_silent_longest_makes_room_and_is_counted() {
+    let mut world = World::new(EstablishedConfig { memory: 128, ..EstablishedConfig::default() });
+    for number in 0..5 {
+        world.connect(number);
+        world.wait(1000);
+    }
+    let established = &world.table.established;
+    assert_eq!((established.len(), established.limit(), established.evicted()), (3, 3, 2));
+    // The first two are forgotten, the others are not: the server's data meets a host that knows nothing.
+    for number in 0..5 {
+        world.send(SERVER, client(number), ACK, 300, 100, 10);
+        world.send(client(number), SERVER, RST, 100, 0, 0);
+    }
+    assert_eq!(world.found(), [HalfOpenCase::ResetOnData; 3]);
+    assert_eq!(world.table.established.len(), 0);
+}
+
+#[test]
+fn one_in_so_many_is_followed() {
+    let mut world = World::new(EstablishedConfig { sample: 10, ..EstablishedConfig::default() });
+    for number in 0..20_000 {
+        world.connect(number);
+    }
+    let followed = world.table.established.len();
+    assert!((1800..2200).contains(&followed), "{followed} of 20,000");
+}
+
+#[test]
+fn off_follows_nothing_and_takes_nothing() {
+    let mut world = World::new(EstablishedConfig { memory: 0, ..EstablishedConfig::default() });
+    let client = world.connect(1);
+    world.send(SERVER, client, ACK, 300, 100, 10);
+    world.send(client, SERVER, RST, 100, 0, 0);
+    assert_eq!(world.found(), []);
+    assert_eq!((world.table.established.limit(), world.table.established.bytes()), (0, 0));
+}
+
+#[test]
+fn a_flood_of_syns_takes_no_place() {
+    let mut world = World::new(EstablishedConfig::default());
+    for number in 0..20_000 {
+        world.send(client(number), SERVER, SYN, number, 0, 0);
+    }
+    let established = &world.table.established;
+    assert_eq!(established.len(), 0);
+    assert!(established.used.iter().all(|bits| bits.load(Ordering::Relaxed) == 0), "no set was visited");
+}
+
+#[test]
+fn a_blind_forger_finds_nothing() {
+    let mut world = World::new(EstablishedConfig::default());
+    let client = world.connect(1);
+    world.wait(60_000);
+    // He knows both ends, and forges whatever he likes of either, but for the numbers, of which he tries some near and far. (Who
+    // also forges a whole new handshake is past what a tap can tell from a new connection.)
+    let numbers = [0, 1, 98, 101, 299, 301, 1 << 16, 1 << 21, 1 << 31, u32::MAX];
+    for seq in numbers {
+        for ack in numbers {
+            for flags in [ACK, FIN | ACK, RST | ACK, SYN] {
+                world.send(SERVER, client, flags, seq, ack.wrapping_add(1 << 22), 10);
+                world.send(client, SERVER, flags, seq.wrapping_add(1 << 22), ack, 10);
+            }
+            world.send(client, SERVER, RST, seq.wrapping_add(1 << 22), 0, 0);
+            world.send(SERVER, client, RST, seq.wrapping_add(1 << 22), 0, 0);
+            world.wait(300);
+        }
+    }
+    assert_eq!(world.found(), []);
+    assert_eq!(world.table.established.len(), 1, "nor does he blind us");
+    // What happens to the connection is still seen.
+    world.send(SERVER, client, ACK, 300, 100, 10);
+    world.send(client, SERVER, RST, 100, 0, 0);
+    assert_eq!(world.found(), [HalfOpenCase::ResetOnData]);
+}
+
+#[test]
+fn suspects_are_listed_until_they_speak_or_their_other_end_gives_up() {
+    let mut world = World::new(EstablishedConfig::default());
+    let (first, second) = (world.connect(1), world.connect(2));
+    let suspects = |world: &World| world.table.established.suspects.list(10);
+    for gap in [0, 200, 400, 800, 1600, 3200, 6400, 12_800] {
+        world.wait(gap);
+        world.send(SERVER, first, ACK, 300, 100, 10);
+        world.send(SERVER, second, ACK, 300, 100, 10);
+    }
+    assert_eq!(world.found(), [HalfOpenCase::Suspected; 2]);
+    let listed = suspects(&world);
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|suspect| suspect.gone != SERVER && suspect.flow.resp == SERVER));
+    assert_eq!(listed[0].last.since(listed[0].since), Duration::from_millis(25_400));
+    world.send(first, SERVER, ACK, 100, 310, 0);
+    assert_eq!(suspects(&world).iter().map(|suspect| suspect.gone).collect::<Vec<_>>(), [second]);
+    world.wait(239_000);
+    assert_eq!(world.table.established.suspects.len(), 1);
+    world.wait(10_000);
+    assert_eq!(world.table.established.suspects.len(), 0);
+    assert_eq!(world.found().len(), 2);
+}
+
+#[test]
+fn more_suspects_than_the_list_holds_are_counted_and_not_listed() {
+    let mut world = World::new(EstablishedConfig::default());
+    for number in 0..5000 {
+        world.connect(number);
+    }
+    for gap in [0, 2000, 4000, 8000] {
+        world.wait(gap);
+        for number in 0..5000 {
+            world.send(SERVER, client(number), ACK, 300, 100, 10);
+        }
+    }
+    assert_eq!(world.found().len(), 5000);
+    assert_eq!(world.table.established.suspects.len(), suspects::LIMIT);
+    for number in 0..5000 {
+        world.send(client(number), SERVER, ACK, 100, 310, 0);
+    }
+    assert_eq!(world.table.established.suspects.len(), 0);
+}
+
+#[test]
+fn a_server_that_never_took_the_connection_is_not_gone() {
+    let mut world = World::new(EstablishedConfig::default());
+    let client = client(1);
+    world.send(client, SERVER, SYN, 99, 0, 0);
+    world.send(SERVER, client, SYN | ACK, 299, 100, 0);
+    world.send(client, SERVER, ACK, 100, 300, 0);
+    world.send(client, SERVER, ACK, 100, 300, 10);
+    // Its accept queue is full: it repeats its SYN-ACK (Linux, 1 s and doubled) while the client repeats its data.
+    for (gap, by_server) in [
+        (200, false),
+        (400, false),
+        (400, true),
+        (400, false),
+        (1600, false),
+        (0, true),
+        (3200, false),
+        (800, true),
+        (5600, false),
+    ] {
+        world.wait(gap);
+        match by_server {
+            true => world.send(SERVER, client, SYN | ACK, 299, 100, 0),
+            false => world.send(client, SERVER, ACK, 100, 300, 10),
+        }
+    }
+    world.send(SERVER, client, RST, 300, 0, 0);
+    assert_eq!(world.found(), []);
+}
+
+#[test]
+fn whose_segments_are_never_seen_is_not_silent() {
+    // A tap of one direction: the client's requests, acknowledgements and keepalives.
+    let mut world = World::new(EstablishedConfig::default());
+    let client = client(1);
+    world.send(client, SERVER, SYN, 99, 0, 0);
+    world.send(client, SERVER, ACK, 100, 300, 0);
+    world.send(client, SERVER, ACK, 100, 300, 50);
+    world.wait(10);
+    world.send(client, SERVER, ACK, 150, 5300, 0);
+    assert_eq!((world.table.established.len(), world.found()), (1, vec![]));
+    for _ in 0..20 {
+        world.wait(75_000);
+        world.send(client, SERVER, ACK, 149, 5300, 0);
+    }
+    assert_eq!(world.found(), []);
+    // And what tells of answers that were not seen, where both directions are: ACKs that move on between repetitions.
+    let client = world.connect(2);
+    for step in 0..20 {
+        world.wait(3_000);
+        world.send(client, SERVER, ACK, 99, 300 + step, 0);
+    }
+    assert_eq!(world.found(), []);
+}
+
+#[test]
+fn ipv6_connections_are_followed_as_well() {
+    let end = |host, port| Endpoint::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)), port);
+    let (client, server) = (end(1, 4000), end(2, 80));
+    let mut world = World::new(EstablishedConfig::default());
+    for (case, isn) in [(HalfOpenCase::ResetOnData, 99), (HalfOpenCase::Reconnect, 5099)] {
+        let next = isn + 1;
+        world.send(client, server, SYN, isn, 0, 0);
+        world.send(server, client, SYN | ACK, 299, next, 0);
+        world.send(client, server, ACK, next, 300, 0);
+        world.send(server, client, ACK, 300, next, 0);
+        world.wait(1000);
+        if case == HalfOpenCase::Reconnect {
+            world.send(client, server, SYN, 7777, 0, 0);
+        }
+        world.send(server, client, ACK, 300, next, 10);
+        world.send(client, server, RST, next, 0, 0);
+        world.wait(1000);
+        if case == HalfOpenCase::Reconnect {
+            world.send(client, server, SYN, 7777, 0, 0);
+        }
+        world.wait(1000);
+    }
+    assert_eq!(world.found(), [HalfOpenCase::ResetOnData, HalfOpenCase::Reconnect]);
+}
+
+#[test]
+fn reconnecting_is_counted_up_and_down() {
+    let mut world = World::new(EstablishedConfig { memory: 128, ..EstablishedConfig::default() });
+    let crash = |world: &mut World, number| {
+        let client = world.connect(number);
+        world.wait(1000);
+        world.send(client, SERVER, SYN, 4000, 0, 0);
+        world.send(SERVER, client, ACK, 300, 100, 0);
+        world.send(client, SERVER, RST, 100, 0, 0);
+        client
+    };
+    let client = crash(&mut world, 1);
+    assert!(world.table.established.has_reconnecting());
+    world.wait(1000);
+    world.send(client, SERVER, SYN, 4000, 0, 0);
+    assert!(!world.table.established.has_reconnecting());
+    assert_eq!(world.found(), [HalfOpenCase::Reconnect]);
+    // The SYN's copy was not seen, but the handshake it began is complete.
+    let client = crash(&mut world, 2);
+    world.send(SERVER, client, SYN | ACK, 8000, 4001, 0);
+    world.send(client, SERVER, ACK, 4001, 8001, 0);
+    assert_eq!(world.found(), [HalfOpenCase::Reconnect; 2]);
+    assert!(!world.table.established.has_reconnecting());
+    // Its place is needed by others.
+    crash(&mut world, 3);
+    for number in 4..10 {
+        world.wait(1000);
+        world.connect(number);
+    }
+    assert!(!world.table.established.has_reconnecting());
+    let challenges =
+        world.events.iter().filter(|event| event.kind == EventKind::Oddity(Oddity::ChallengeAck));
+    assert_eq!(challenges.count(), 3);
+}
+
+/// What a well-behaved pair does next.
+#[derive(Debug, Clone)]
+enum Act {
+    /// One side sends; the other acknowledges after so many milliseconds, unless its answer is data of its own.
+    Data { by: usize, len: u16, lost: u8, delay: u64, answer: u16 },
+    /// A keepalive and its answer.
+    Keepalive { by: usize, lost: u8 },
+    /// Nothing, for seconds.
+    Silence(u64),
+    /// A forged SYN that the other side challenges.
+    Forged { by: usize, isn: u32, again: bool },
+}
+
+/// How a conversation ends.
+#[derive(Debug, Clone)]
+enum End {
+    Fin { by: usize, data_after: bool },
+    Abort { by: usize, bare: bool },
+    Open,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => (0usize..2, 1u16..1460, 0u8..4, 0u64..300, prop_oneof![Just(0u16), 1u16..1460])
+            .prop_map(|(by, len, lost, delay, answer)| Act::Data { by, len, lost, delay, answer }),
+        2 => (0usize..2, 0u8..2).prop_map(|(by, lost)| Act::Keepalive { by, lost }),
+        2 => (0u64..10_000).prop_map(Act::Silence),
+        1 => (0usize..2, any::<u32>(), any::<bool>()).prop_map(|(by, isn, again)| Act::Forged { by, isn, again }),
+    ]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => (0usize..2, any::<bool>()).prop_map(|(by, data_after)| End::Fin { by, data_after }),
+        2 => (0usize..2, any::<bool>()).prop_map(|(by, bare)| End::Abort { by, bare }),
+        1 => Just(End::Open),
+    ]
+}
+
+/// A pair of stacks that lose nothing of their state; segments may be lost, before us or behind us.
+struct Pair<'a> {
+    world: &'a mut World,
+    ends: [Endpoint; 2],
+    next: [u32; 2],
+    acked: [u32; 2],
+}
+
+impl Pair<'_> {
+    fn say(&mut self, by: usize, flags: u8, seq: u32, len: u16) {
+        let (from, to) = (self.ends[by], self.ends[1 - by]);
+        self.acked[by] = self.next[1 - by];
+        self.world.send(from, to, flags, seq, self.acked[by], len);
+    }
+
+    fn open(&mut self, gap: u64) {
+        self.world.send(self.ends[0], self.ends[1], SYN, self.next[0], 0, 0);
+        self.next[0] = self.next[0].wrapping_add(1);
+        self.world.wait(gap);
+        self.world.send(self.ends[1], self.ends[0], SYN | ACK, self.next[1], self.next[0], 0);
+        self.next[1] = self.next[1].wrapping_add(1);
+        self.world.wait(gap);
+        self.acked[1] = self.next[0];
+        self.say(0, ACK, self.next[0], 0);
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Data { by, len, lost, delay, answer } => {
+                let seq = self.next[by];
+                self.say(by, ACK | TcpFlags::PSH, seq, len);
+                for retry in 0..lost {
+                    self.world.wait(200 << retry);
+                    self.say(by, ACK | TcpFlags::PSH, seq, len);
+                }
+                self.next[by] = seq.wrapping_add(u32::from(len));
+                self.world.wait(delay);
+                let own = self.next[1 - by];
+                self.say(1 - by, ACK, own, answer);
+                self.next[1 - by] = own.wrapping_add(u32::from(answer));
+                if answer > 0 {
+                    self.world.wait(delay);
+                    let seq = self.next[by];
+                    self.say(by, ACK, seq, 0);
+                }
+            }
+            Act::Keepalive { by, lost } => {
+                for _ in 0..=lost {
+                    self.world.wait(75_000);
+                    let seq = self.next[by].wrapping_sub(1);
+                    self.say(by, ACK, seq, 0);
+                }
+                let seq = self.next[1 - by];
+                self.say(1 - by, ACK, seq, 0);
+            }
+            Act::Silence(seconds) => self.world.wait(seconds * 1000),
+            Act::Forged { by, isn, again } => {
+                for _ in 0..=usize::from(again) {
+                    self.world.send(self.ends[by], self.ends[1 - by], SYN, isn, 0, 0);
+                    let seq = self.next[1 - by];
+                    self.say(1 - by, ACK, seq, 0);
+                    self.world.wait(1000);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, end: &End) {
+        match *end {
+            End::Fin { by, data_after } => {
+                let seq = self.next[by];
+                self.say(by, FIN | ACK, seq, 0);
+                self.next[by] = seq.wrapping_add(1);
+                let seq = self.next[1 - by];
+                if data_after {
+                    self.say(1 - by, ACK, seq, 100);
+                    self.world.wait(1);
+                    self.world.send(self.ends[by], self.ends[1 - by], RST, self.next[by], 0, 0);
+                } else {
+                    self.say(1 - by, FIN | ACK, seq, 0);
+                    self.next[1 - by] = seq.wrapping_add(1);
+                    let seq = self.next[by];
+                    self.say(by, ACK, seq, 0);
+                }
+            }
+            End::Abort { by, bare } => {
+                // In order, after everything was acknowledged: some stacks abort with a bare reset.
+                let seq = self.next[by];
+                self.say(by, ACK, seq, 0);
+                self.say(by, if bare { RST } else { RST | ACK }, seq, 0);
+                let seq = self.next[1 - by];
+                self.say(1 - by, ACK, seq, 0);
+            }
+            End::Open => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Several conversations on few tuples: ports are used again, after FINs, aborts, or silence.
+    #[test]
+    fn who_keeps_his_state_is_never_discovered(
+        conversations in proptest::collection::vec(
+            (0u32..3, any::<[u32; 2]>(), 0u64..200, proptest::collection::vec(act(), 0..12), end(), 0u64..100_000),
+            1..6,
+        )
+    ) {
+        let mut world = World::new(EstablishedConfig { memory: 4096, ..EstablishedConfig::default() });
+        for (number, isns, gap, acts, end, pause) in conversations {
+            let ends = [client(number), SERVER];
+            let mut pair = Pair { world: &mut world, ends, next: isns, acked: [0; 2] };
+            pair.open(gap);
+            for act in &acts {
+                pair.act(act);
+            }
+            pair.end(&end);
+            world.wait(pause);
+        }
+        prop_assert_eq!(world.found(), []);
+        prop_assert_eq!(world.table.established.suspects.len(), 0);
+    }
+
+    /// Anything at all: nothing panics, nothing grows, and what was counted up is counted down.
+    #[test]
+    fn counts_hold_for_any_segments(
+        segments in proptest::collection::vec(
+            (0u32..4, any::<bool>(), any::<u8>(), 0usize..8, 0usize..8, 0u16..3, 0u64..20_000), 1..200,
+        )
+    ) {
+        const NUMBERS: [u32; 8] = [98, 99, 100, 101, 299, 300, 301, 400];
+        let mut world = World::new(EstablishedConfig { memory: 256, ..EstablishedConfig::default() });
+        for number in 0..4 {
+            world.connect(number);
+        }
+        for (number, by_server, flags, seq, ack, len, gap) in segments {
+            let (from, to) = if by_server { (SERVER, client(number)) } else { (client(number), SERVER) };
+            world.send(from, to, flags, NUMBERS[seq], NUMBERS[ack], len);
+            world.wait(gap);
+        }
+        let established = &world.table.established;
+        let (mut held, mut suspected, mut reconnecting) = (0, 0, 0);
+        for line in &established.lines {
+            let set = line.0.lock().unwrap();
+            for way in (0..WAYS).filter(|&way| set.fingerprints[way] != 0) {
+                held += 1;
+                suspected += usize::from(set.ways[way].is_suspected());
+                reconnecting += usize::from(set.ways[way].is_reconnecting());
+            }
+        }
+        prop_assert_eq!(established.len(), held);
+        prop_assert!(held <= established.limit());
+        prop_assert!(established.suspects.len() <= suspected);
+        prop_assert_eq!(established.reconnecting.load(Ordering::Relaxed), reconnecting);
+    }
+}
+
+#[test]
+fn tuples_spread_over_all_sets() {
+    let hasher = RandomState::with_seeds(1, 2, 3, 4);
+    let config = EstablishedConfig { memory: 300 * 128, ..EstablishedConfig::default() };
+    let established = Established::new(&config, hasher.clone());
+    let mut sets = vec![0u32; 300];
+    for number in 0..30_000 {
+        sets[established.place(hasher.hash_one(number)).unwrap().set] += 1;
+    }
+    assert!(sets.iter().all(|&count| (50..200).contains(&count)), "{sets:?}");
+}

@@ -6,14 +6,18 @@
 //! times the host's own rules are followed (`profile`), and what then shows corrects the count (`queue`).
 
 mod displaced;
+mod growth;
 mod mode;
 pub mod profile;
 mod queue;
+mod schedule;
 
 use self::displaced::Displaced;
+use self::growth::Growth;
 use self::mode::Recent;
 use self::profile::Profile;
 use self::queue::{Queue, Shown};
+use self::schedule::Schedule;
 use super::hash::KeyedHash;
 use crate::time::Timestamp;
 use crate::track::event::{EventKind, HandshakeEvent, HandshakeState, Outcome};
@@ -38,19 +42,39 @@ pub struct Limit {
     pub estimated: bool,
 }
 
+/// What a model says at the end of a bin, for whoever judges it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Entries in the queue.
+    pub entries: u64,
+    /// Of these, whose first timer went off and whose SYN-ACK came again: nobody acknowledged it for a second.
+    pub old: u64,
+    /// How many it holds at the most; none where that is neither configured nor learned.
+    pub limit: Option<Limit>,
+    /// If entries go on coming as they do and none goes, it is full after this; none where its size is not known or none come.
+    pub full_within: Option<Duration>,
+    /// How the server treats SYNs.
+    pub verdict: Verdict,
+}
+
 /// The queue of one server.
 ///
 /// Give it every event of that server with [`Self::on_event`], in order, and [`Self::advance`] it before asking. Memory: 42 kB,
 /// whatever comes.
 #[derive(Debug)]
 pub struct BacklogModel {
+    /// What the queue goes by: as configured, as inferred, or Linux while nothing is known.
     profile: Profile,
+    /// As configured.
+    configured: Option<Profile>,
     queue: Queue,
     /// As configured.
     backlog: Option<u64>,
     /// Entries that were there when cookies or drops began.
     learned: Option<f64>,
     recent: Recent,
+    growth: Growth,
+    schedule: Schedule,
     displaced: Displaced,
     hash: KeyedHash,
     now: Timestamp,
@@ -59,17 +83,22 @@ pub struct BacklogModel {
 }
 
 impl BacklogModel {
-    /// An empty queue. `backlog`: what the server listens with, capped by its `somaxconn`; none where it is not known.
-    /// `seed` keys the hash of what is kept by flow.
-    pub fn new(profile: Profile, backlog: Option<u64>, seed: u64) -> Self {
+    /// An empty queue. `profile`: the kind of host; where none is given it is inferred, and Linux until then. `backlog`: what
+    /// the server listens with, capped by its `somaxconn`; none where it is not known. `seed` keys the hash of what is kept by flow.
+    pub fn new(profile: impl Into<Option<Profile>>, backlog: Option<u64>, seed: u64) -> Self {
+        let configured = profile.into();
+        let profile = configured.unwrap_or_default();
         let queue = Queue::new(profile);
-        let recent = Recent::new(queue.width());
+        let (recent, growth) = (Recent::new(queue.width()), Growth::new(queue.width()));
         Self {
             profile,
+            configured,
             queue,
             backlog,
             learned: None,
             recent,
+            growth,
+            schedule: Schedule::default(),
             displaced: Displaced::new(),
             hash: KeyedHash::new(seed),
             now: Timestamp::EPOCH,
@@ -78,8 +107,25 @@ impl BacklogModel {
     }
 
     /// Whether it was made for this.
-    pub fn is_for(&self, profile: Profile, backlog: Option<u64>) -> bool {
-        (self.profile, self.backlog) == (profile, backlog)
+    pub fn is_for(&self, profile: Option<Profile>, backlog: Option<u64>) -> bool {
+        (self.configured, self.backlog) == (profile, backlog)
+    }
+
+    /// The kind of host, and whether that was inferred; none where it is neither configured nor to be told yet.
+    pub fn profile(&self) -> Option<(Profile, bool)> {
+        let inferred = || self.schedule.profile().map(|profile| (profile, true));
+        self.configured.map(|profile| (profile, false)).or_else(inferred)
+    }
+
+    /// What it says now. O(1).
+    pub fn reading(&self) -> Reading {
+        let (entries, limit, pace) = (self.occupancy(), self.limit(), self.growth.rate());
+        let full_within = limit.filter(|_| pace > 0.0).map(|limit| {
+            let left = limit.entries.saturating_sub(entries);
+            Duration::from_secs_f64((left as f64 / pace).min(HORIZON.as_secs_f64()))
+        });
+        let old = (self.queue.len() - self.queue.young()).min(entries);
+        Reading { entries, old, limit, full_within, verdict: self.mode() }
     }
 
     /// Entries in the queue now.
@@ -110,7 +156,7 @@ impl BacklogModel {
     pub fn time_to_full(&self) -> Option<Duration> {
         let limit = self.limit()?.entries;
         let backlog = self.pruning_backlog()?;
-        self.queue.time_to(limit, backlog, self.recent.growth(), self.now, HORIZON)
+        self.queue.time_to(limit, backlog, self.growth.rate(), self.now, HORIZON)
     }
 
     /// How the server treats SYNs, why, and how sure that is.
@@ -134,25 +180,32 @@ impl BacklogModel {
                 let cookies = self.profile != Profile::LinuxNoCookies && !self.recent.drops();
                 let full = cookies && self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
                 self.recent.answered(weight);
+                self.growth.add(i64::from(weight));
                 self.queue.answered(ts, after, weight, full);
                 if after >= self.queue.width() {
                     self.displaced.note(self.hash.endpoint(event.flow.orig), ts);
                 }
             }
-            EventKind::SynAckRetransmitted { after_ack, age, .. } => {
+            EventKind::SynAckRetransmitted { after_ack, age, count } => {
+                self.recent.spoke();
                 if after_ack {
                     self.recent.overflowed(weight, age);
+                } else {
+                    self.schedule.repeated(count, age, weight);
                 }
                 self.came_again(event, age);
             }
             EventKind::Closed { outcome, state: HandshakeState::SynReceived, after, .. } => match outcome {
                 // A full accept queue leaves it where it is.
-                Outcome::Completed if self.recent.overflows() => self.recent.left(weight, true),
+                Outcome::Completed if self.recent.overflows() => self.recent.completed(weight),
                 Outcome::Completed | Outcome::Refused | Outcome::Reset => {
+                    if outcome == Outcome::Completed {
+                        self.recent.completed(weight);
+                    }
+                    self.growth.add(-i64::from(weight));
                     let hash = self.hash.endpoint(event.flow.orig);
                     let birth = self.displaced.birth(hash).unwrap_or(ts.minus(after));
                     self.displaced.forget(hash);
-                    self.recent.left(weight, outcome == Outcome::Completed);
                     self.queue.left(ts, birth, weight);
                 }
                 // Our table's doing, or a SYN that the server answers with a challenge and that changes nothing there
@@ -199,12 +252,28 @@ impl BacklogModel {
         }
         self.recent.pass(begun);
         self.recent.show(shown);
+        self.growth.pass(begun);
+        self.schedule.pass(self.queue.width().saturating_mul(begun), self.queue.len());
         self.never_repeated =
             if shown.repeated > 0 { 0 } else { self.never_repeated.saturating_add(shown.unrepeated) };
         if self.never_repeated >= NEVER_REPEATED && self.queue.len() == self.queue.young() {
             self.queue.always_cookies = true;
         }
         self.learn(shown);
+        self.recognise();
+    }
+
+    /// Goes by the schedule that the host shows, where nobody said what it is.
+    fn recognise(&mut self) {
+        if self.configured.is_none()
+            && let Some(profile) = self.schedule.profile()
+            && profile != self.profile
+        {
+            self.profile = profile;
+            self.queue = self.queue.under(profile, self.now);
+            self.recent.set_width(self.queue.width());
+            self.growth = Growth::new(self.queue.width());
+        }
     }
 
     /// Learns the limit from what was held when the server refused SYNs their place.

@@ -75,7 +75,7 @@ impl Observations {
             generation: 0,
             allow: config.allow.clone(),
             allowed: vec![0; config.allow.len()],
-            notes: Notes::new(servers),
+            notes: Notes::new(servers, &KeyedHash::new(seed)),
         }
     }
 
@@ -127,7 +127,7 @@ pub(super) fn fold_key(server: Endpoint) -> Endpoint {
 
 impl EventSink for Observations {
     fn on_event(&mut self, event: &HandshakeEvent) {
-        self.notes.take(event);
+        self.notes.take(event, &self.hash);
         let (flow, weight) = (&event.flow, event.weight);
         // What failed: it touches sketches and the sources' table, and an allowance may cover it.
         let failure = match event.kind {

@@ -836,7 +836,8 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + Slots::bytes(FOLD_SLOTS)
         + sketches(THREAD_SKETCHES)
         + PROBE_SETS * WAYS * (size_of::<Entry<Probe>>() + 8)
-        + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8);
+        + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8)
+        + super::queues::Notes::bytes();
     // A vector that grows by doubling may hold twice what is in it; a map entry takes a key, a number and slack.
     let keys = config.max_servers + config.max_hosts + config.max_prefixes + 1;
     let watches = keys.next_power_of_two() * size_of::<Option<Watch>>() + keys * 96;

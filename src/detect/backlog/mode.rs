@@ -16,8 +16,10 @@ const SHARE: f64 = 0.05;
 const FRESH: Duration = Duration::from_millis(2500);
 /// The same of SYN-ACKs after their ACK: two of them are 2 s and 4 s apart.
 const FRESH_OVERFLOW: Duration = Duration::from_millis(4500);
-/// A server that completed handshakes within so long lives, though it answers nothing now.
+/// A server that sent SYN-ACKs within so long may live, though it answers nothing now.
 const ALIVE: Duration = Duration::from_secs(60);
+/// What it sent so lately when a SYN is given up came after that SYN: the shortest first timer is a second.
+const SINCE_THE_SYN: Duration = Duration::from_secs(1);
 /// A SYN-ACK that comes again sooner than this was copied by a tap or asked for by a SYN.
 const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
 
@@ -67,17 +69,16 @@ pub(super) struct Recent {
     /// What one cohort's time leaves of a sum.
     fading: f64,
     width: f64,
-    /// The sum of one a second, to tell rates while it is still filling.
-    seconds: f64,
     repeated: f64,
     unrepeated: f64,
     unanswered: f64,
     answered: f64,
-    left: f64,
     completed: f64,
     after_ack: f64,
     /// Time since the last of each, seconds.
     since: Since,
+    /// It sent SYN-ACKs while it left SYNs without an answer.
+    lives: bool,
     /// Share of entries among the SYN-ACKs whose first timer is over.
     share: f64,
 }
@@ -85,39 +86,39 @@ pub(super) struct Recent {
 impl Recent {
     /// Sums over cohorts of this width.
     pub(super) fn new(width: Duration) -> Self {
-        let width = width.as_secs_f64();
         Self {
-            fading: 0.5_f64.powf(width / HALF_LIFE.as_secs_f64()),
-            width,
-            seconds: 0.0,
+            fading: fading(width),
+            width: width.as_secs_f64(),
             repeated: 0.0,
             unrepeated: 0.0,
             unanswered: 0.0,
             answered: 0.0,
-            left: 0.0,
             completed: 0.0,
             after_ack: 0.0,
             since: Since::NEVER,
+            lives: false,
             share: 1.0,
         }
+    }
+
+    /// Cohorts are of this width from now on.
+    pub(super) fn set_width(&mut self, width: Duration) {
+        (self.fading, self.width) = (fading(width), width.as_secs_f64());
     }
 
     /// So many cohorts began.
     pub(super) fn pass(&mut self, cohorts: u32) {
         let fading = self.fading.powi(cohorts.min(10_000) as i32);
         for sum in [
-            &mut self.seconds,
             &mut self.repeated,
             &mut self.unrepeated,
             &mut self.unanswered,
             &mut self.answered,
-            &mut self.left,
             &mut self.completed,
             &mut self.after_ack,
         ] {
             *sum *= fading;
         }
-        self.seconds += self.width * f64::from(cohorts.min(100));
         self.since.pass(self.width * f64::from(cohorts));
     }
 
@@ -131,6 +132,9 @@ impl Recent {
         }
         if shown.unanswered > 0 {
             self.since.unanswered = 0.0;
+            self.lives |= self.since.sign_of_life <= SINCE_THE_SYN.as_secs_f64();
+        } else if self.since.unanswered > FRESH.as_secs_f64() {
+            self.lives = false;
         }
         let known = (shown.repeated + shown.unrepeated) as f64;
         if known > 0.0 {
@@ -143,15 +147,17 @@ impl Recent {
     /// A SYN-ACK went out.
     pub(super) fn answered(&mut self, weight: u32) {
         self.answered += f64::from(weight);
+        self.spoke();
+    }
+
+    /// The server sent something.
+    pub(super) fn spoke(&mut self) {
         self.since.sign_of_life = 0.0;
     }
 
-    /// An entry left before its time.
-    pub(super) fn left(&mut self, weight: u32, completed: bool) {
-        self.left += f64::from(weight);
-        if completed {
-            self.completed += f64::from(weight);
-        }
+    /// A handshake was completed.
+    pub(super) fn completed(&mut self, weight: u32) {
+        self.completed += f64::from(weight);
     }
 
     /// A SYN-ACK came again after its ACK.
@@ -167,20 +173,15 @@ impl Recent {
         self.share
     }
 
-    /// Entries a second that come and stay.
-    pub(super) fn growth(&self) -> f64 {
-        if self.seconds <= 0.0 { 0.0 } else { ((self.answered - self.left) / self.seconds).max(0.0) }
-    }
-
     /// Whether SYNs go without an answer.
     pub(super) fn drops(&self) -> bool {
         said(self.unanswered, self.unanswered + self.answered, self.since.unanswered, FRESH)
             && self.since.sign_of_life <= ALIVE.as_secs_f64()
     }
 
-    /// Whether it sends cookies or drops.
+    /// Whether it sends cookies or drops, and is not merely gone.
     pub(super) fn refuses(&self) -> bool {
-        self.drops() || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
+        (self.drops() && self.lives) || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
     }
 
     /// Whether SYN-ACKs come again after their ACK.
@@ -195,6 +196,9 @@ impl Recent {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
         } else if said(unrepeated, unrepeated + repeated, self.since.unrepeated, FRESH) {
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
+        } else if self.drops() && room && !self.lives {
+            // Nothing comes from it: an outage looks like this, and is no way to treat SYNs.
+            (ServerMode::Unknown, 0.0, 0.0)
         } else if self.drops() {
             let mode = if room { ServerMode::AcceptOverflow } else { ServerMode::Drop };
             // Room in the queue is a weaker sign than an ACK passed over.
@@ -214,6 +218,11 @@ impl Recent {
         let confidence = share.sqrt() * evidence / (evidence + ENOUGH);
         Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed }
     }
+}
+
+/// What a cohort's time leaves of a sum.
+fn fading(width: Duration) -> f64 {
+    0.5_f64.powf(width.as_secs_f64() / HALF_LIFE.as_secs_f64())
 }
 
 /// Whether enough of one kind was seen, lately.

@@ -93,6 +93,21 @@ impl Queue {
         }
     }
 
+    /// The same entries by the timers of another kind of host: each goes on with the one that runs at its age.
+    pub(super) fn under(&mut self, profile: Profile, now: Timestamp) -> Self {
+        let mut other = Self::new(profile);
+        other.roll(now);
+        for number in self.newest.saturating_sub(COHORTS as i64 - 1)..=self.newest {
+            let birth = self.middle(number).min(now);
+            let entries = self.cohort(number).map_or(0, |cohort| cohort.stages.iter().sum());
+            let age = now.since(birth);
+            if entries > 0 && age < other.timers.ends[other.timers.stages - 1] {
+                other.put(other.stage_at(age), other.number(birth), entries);
+            }
+        }
+        other
+    }
+
     /// Entries.
     pub(super) fn len(&self) -> u64 {
         self.len

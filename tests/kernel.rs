@@ -26,6 +26,7 @@ mod support;
 mod truth;
 
 use compare::{Agreement, Point};
+use halfopen::detect::incident::IncidentKind;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -107,7 +108,7 @@ fn the_size_is_learned() {
 #[test]
 fn the_server_s_view_has_the_kernel_s_count() {
     let truth = Truth::read(&directory().join("cookies-128-63rd.zst"));
-    let views = compare::views(&truth);
+    let views = compare::seen(&truth, true).views;
     assert_eq!(views.len(), truth.samples.len());
     // Half a second may pass before the detector hears: one entry at this rate, beside what the model may be off.
     for (view, sample) in views.iter().zip(&truth.samples) {
@@ -116,8 +117,14 @@ fn the_server_s_view_has_the_kernel_s_count() {
     }
     let last = views.last().unwrap();
     assert_eq!((last.backlog_limit, last.mode.as_label()), (Some(128), "queue"));
-    let text = &last.evidence.iter().find(|evidence| evidence.signal == "backlog").unwrap().text;
-    assert!(text.contains("of 129") && text.contains("does not fill"), "{text}");
+    let text = |signal: &str| {
+        &last.evidence.iter().find(|evidence| evidence.signal == signal).unwrap_or_else(|| panic!("{signal}")).text
+    };
+    assert!(text("backlog").contains("of 129"), "{}", text("backlog"));
+    assert!(text("time_to_full").contains("does not fill"), "{}", text("time_to_full"));
+    assert_eq!(last.backlog_time_to_full_seconds, None);
+    assert_eq!((last.profile.as_deref(), last.profile_inferred), (Some("linux"), true));
+    assert!(!last.backlog_occupancy_estimated && !last.backlog_limit_estimated && last.mode_confidence > 0.8);
 }
 
 fn directory() -> PathBuf {
@@ -164,6 +171,16 @@ fn judge(truth: &Truth, forecast: Forecast) -> String {
             say(format!("a quarter full at {full:?}, but a SYN was refused its place at {refused:.1}"));
         }
     }
+    let seen = compare::seen(truth, true);
+    let alarm = seen.raised(truth, is_flood);
+    let profile = seen.views.last().and_then(|view| view.profile.clone());
+    println!("{name:32} alarm {alarm:.1?}, refused {refused:.1?}, profile {profile:?}, kinds {:?}", seen.journal.iter().map(|entry| entry.incident.kind).collect::<Vec<_>>());
+    if let Some(refused) = refused.filter(|refused| *refused > 2.0)
+        && !name.contains("not-accepting")
+        && alarm.is_none_or(|alarm| alarm >= refused)
+    {
+        say(format!("the alarm came at {alarm:?}, but a SYN was refused its place at {refused:.1}"));
+    }
     // At half full, the time to full: where it is not a matter of chance, as it is near the rate that only just fills a queue.
     if let Some(half) = points.iter().find(|point| point.model * 2 >= backlog)
         && let Some(refused) = refused
@@ -190,6 +207,10 @@ fn judge(truth: &Truth, forecast: Forecast) -> String {
         modes(&points, "accept_overflow", refused.unwrap_or_default(), rate, truth, &mut say);
     }
     complaints
+}
+
+fn is_flood(kind: IncidentKind) -> bool {
+    matches!(kind, IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood)
 }
 
 /// The mode shows within 5 s of the first refusal and is gone within 5 s of the last packet that came to the server.

@@ -357,7 +357,10 @@ impl Court {
     /// What the model of a server's queue says at the end of the bin that is closed next; none where it has none any more.
     pub(super) fn read_queue(&mut self, at: Endpoint, reading: Option<Reading>) {
         if let Some(watch) = self.ledger.find(Key::Server(at)).and_then(|n| self.ledger.get_mut(n)) {
-            watch.queue = reading;
+            match (&mut watch.queue, reading) {
+                (Some(queue), Some(reading)) => **queue = reading,
+                (queue, reading) => *queue = reading.map(Box::new),
+            }
         }
     }
 

@@ -151,7 +151,7 @@ pub(super) struct Watch {
     /// Highest embryonic count in peace, fading.
     pub(super) usual_occupancy: f64,
     /// What the model of its queue says, where there is one.
-    pub(super) queue: Option<Reading>,
+    pub(super) queue: Option<Box<Reading>>,
     /// Bins in a row over the occupancy threshold.
     pub(super) crowded: u32,
     /// In the list of keys to look at though nothing came.

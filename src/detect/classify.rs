@@ -101,6 +101,22 @@ impl Features {
         self.history >= HISTORY && self.usual_completed >= 3.0 && self.dry
     }
 
+    /// Real clients wait: most SYNs come again.
+    fn is_repeated(&self) -> bool {
+        self.repeated_share() >= 0.5
+    }
+
+    /// Hardly more is asked of it than usual, or by the same clients again.
+    fn usual_load(&self) -> bool {
+        self.attempting <= 2.0 * self.usual_attempts + 5.0 || self.is_repeated()
+    }
+
+    /// It leaves SYNs without an answer though it lives and its queue has room, and no more is asked of it than usual: its program
+    /// does not accept. A flood that drops look like this because somebody configured too large a queue asks for more.
+    pub(super) fn does_not_accept(&self) -> bool {
+        self.overflows && self.usual_load()
+    }
+
     fn rise_of_completions(&self) -> f64 {
         // Without history any completion is a rise, but then it must outnumber what failed by far.
         if self.history >= HISTORY { self.completed - self.usual_completed } else { self.completed / 2.0 }
@@ -109,14 +125,10 @@ impl Features {
     /// What raised the statistic.
     pub(super) fn verdict(&self) -> Verdict {
         let unresolved = self.units - self.usual_units;
-        let repeated = self.repeated_share() >= 0.5;
         // Beyond what is usual: the clients that never acknowledge are still in the window when a server falls silent.
         let mostly_unanswered =
             (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units);
-        // It leaves SYNs without an answer though its queue has room and it lives, and no more is asked of it than usual, or by the
-        // same clients again: its program does not accept.
-        let usual_load = self.attempting <= 2.0 * self.usual_attempts + 5.0 || repeated;
-        if self.overflows && usual_load {
+        if self.does_not_accept() {
             return Verdict::Raise(IncidentKind::AcceptOverflow);
         }
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
@@ -128,7 +140,7 @@ impl Features {
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
         // again): the server is gone. Completions take seconds to run dry: until then it is not called a flood either.
-        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && usual_load {
+        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && self.usual_load() {
             if self.silent() || (self.completing < 0.75 * self.usual_completed && self.alarming >= PATIENT) {
                 return Verdict::Raise(IncidentKind::Outage);
             }
@@ -137,7 +149,7 @@ impl Features {
             }
         }
         // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
-        if !self.answers && repeated && self.copies == 0.0 && self.completed == 0.0 {
+        if !self.answers && self.is_repeated() && self.copies == 0.0 && self.completed == 0.0 {
             return Verdict::DeadServer;
         }
         Verdict::Raise(self.flood())

@@ -179,7 +179,7 @@ impl Watch {
         {
             return Some(IncidentKind::Outage);
         }
-        if features.mode().0 == ServerMode::AcceptOverflow {
+        if features.mode().0 == ServerMode::AcceptOverflow || features.does_not_accept() {
             return Some(IncidentKind::AcceptOverflow);
         }
         // Ten times the usual completions, and enough of them to matter.

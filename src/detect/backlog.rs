@@ -5,6 +5,7 @@
 //! A host says itself what it holds: an entry's SYN-ACK comes again at set times, and one that does not has none. Between those
 //! times the host's own rules are followed (`profile`), and what then shows corrects the count (`queue`).
 
+mod deferral;
 mod displaced;
 mod growth;
 mod mode;
@@ -13,6 +14,7 @@ pub mod profile;
 mod queue;
 mod schedule;
 
+use self::deferral::Deferral;
 use self::displaced::Displaced;
 use self::growth::Growth;
 use self::mode::Recent;
@@ -77,6 +79,7 @@ pub struct BacklogModel {
     recent: Recent,
     growth: Growth,
     schedule: Schedule,
+    deferral: Deferral,
     displaced: Displaced,
     hash: KeyedHash,
     now: Timestamp,
@@ -92,6 +95,7 @@ impl BacklogModel {
         let profile = configured.unwrap_or_default();
         let queue = Queue::new(profile);
         let (recent, growth) = (Recent::new(queue.width()), Growth::new(queue.width()));
+        let deferral = Deferral::new(queue.width());
         Self {
             profile,
             configured,
@@ -101,6 +105,7 @@ impl BacklogModel {
             recent,
             growth,
             schedule: Schedule::default(),
+            deferral,
             displaced: Displaced::new(),
             hash: KeyedHash::new(seed),
             now: Timestamp::EPOCH,
@@ -133,8 +138,8 @@ impl BacklogModel {
     /// Entries in the queue now.
     pub fn occupancy(&self) -> u64 {
         match self.limit() {
-            Some(limit) => self.queue.len().min(limit.entries),
-            None => self.confirmed(),
+            Some(limit) => (self.queue.len() + self.deferral.held()).min(limit.entries),
+            None => self.confirmed() + self.deferral.held(),
         }
     }
 
@@ -203,14 +208,17 @@ impl BacklogModel {
             }
             What::RepeatedAfterAck => {
                 self.recent.spoke();
-                self.recent.overflowed(weight, note.age());
-                self.came_again(note);
+                if !self.deferral.after_ack(self.queue.stage_that_ends(note.age()), weight) {
+                    self.recent.overflowed(weight, note.age());
+                    self.came_again(note);
+                }
             }
             // A full accept queue leaves it where it is.
             What::Completed if self.recent.overflows() => self.recent.completed(weight),
             What::Completed | What::Reset => {
                 if note.what == What::Completed {
                     self.recent.completed(weight);
+                    self.deferral.completed(weight);
                 }
                 self.growth.add(-i64::from(weight));
                 let birth = self.displaced.birth(note.orig).unwrap_or(ts.minus(note.age()));
@@ -249,6 +257,7 @@ impl BacklogModel {
         self.recent.pass(begun);
         self.recent.show(shown);
         self.growth.pass(begun);
+        self.deferral.pass(begun, self.queue.ends());
         self.schedule.pass(self.queue.width().saturating_mul(begun), self.queue.len());
         self.never_repeated =
             if shown.repeated > 0 { 0 } else { self.never_repeated.saturating_add(shown.unrepeated) };
@@ -269,6 +278,7 @@ impl BacklogModel {
             self.queue = self.queue.under(profile, self.now);
             self.recent.set_width(self.queue.width());
             self.growth = Growth::new(self.queue.width());
+            self.deferral = Deferral::new(self.queue.width());
         }
     }
 

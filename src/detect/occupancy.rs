@@ -44,7 +44,8 @@ impl Watch {
     pub(super) fn size(&self, config: &DetectConfig) -> f64 {
         let assumed = || self.settings.backlog.unwrap_or(config.assumed_backlog).max(1);
         // A size learned from a few entries is no reason to alarm at fewer than anywhere else.
-        let learned = |limit: Limit| if limit.estimated { limit.entries.max(assumed()) } else { limit.entries };
+        let learned =
+            |limit: Limit| if limit.estimated { limit.entries.max(assumed()) } else { limit.entries };
         self.limit().map_or_else(assumed, learned) as f64
     }
 

@@ -175,7 +175,8 @@ impl Queues {
         let mut before = std::mem::take(&mut self.seats);
         for (at, server) in modelled(servers) {
             let profile = server.profile.as_deref().and_then(Profile::from_name);
-            let same = before.iter().position(|seat| seat.server == at).map(|number| before.swap_remove(number));
+            let same =
+                before.iter().position(|seat| seat.server == at).map(|number| before.swap_remove(number));
             let model = match same {
                 Some(seat) if seat.model.is_for(profile, server.backlog) => seat.model,
                 _ => BacklogModel::new(profile, server.backlog, self.seed),
@@ -199,7 +200,8 @@ impl Queues {
     /// A server is in trouble: it gets a model if it has none and there is room, or somebody was in none for long. Returns the
     /// server that lost its model for it.
     pub(super) fn want(&mut self, at: Endpoint, bin: u64) -> Option<Endpoint> {
-        if let Some(seat) = self.numbers.get(&at).and_then(|number| self.seats.get_mut(usize::from(*number))) {
+        if let Some(seat) = self.numbers.get(&at).and_then(|number| self.seats.get_mut(usize::from(*number)))
+        {
             seat.troubled = bin;
             return None;
         }

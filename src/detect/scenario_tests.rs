@@ -446,8 +446,7 @@ fn an_outage_is_no_flood_and_is_found_within_five_seconds() {
         traffic.peace(server(1), 180.0, 240.0, rate, 0.02 * rate);
         // A server that is gone does not repeat its SYN-ACKs of before.
         let gone = at(120.0)..at(180.0);
-        let repeats =
-            |event: &HandshakeEvent| matches!(event.kind, EventKind::SynAckRetransmitted { .. });
+        let repeats = |event: &HandshakeEvent| matches!(event.kind, EventKind::SynAckRetransmitted { .. });
         traffic.events.retain(|event| !(repeats(event) && gone.contains(&event.ts)));
         let run = traffic.run(&defaults(), &[], 240.0, 1);
         run.only(IncidentKind::Outage, "198.51.100.1:443");

@@ -166,6 +166,12 @@ fn include((low, high): (u64, u64), value: u64) -> (u64, u64) {
     (low.min(value), high.max(value))
 }
 
+/// When the first SYN came, seconds since the first sample.
+pub fn began(truth: &Truth) -> f64 {
+    let first = truth.packets.first().map_or(truth.samples[0].at, |packet| packet.at);
+    first.as_secs_f64() - truth.samples[0].at.as_secs_f64()
+}
+
 /// When the server first refused a SYN its place, seconds since the first sample: it sent a SYN-ACK that it never repeated, or
 /// nothing. Told from the packets, by hindsight; none where it never did.
 pub fn first_refusal(truth: &Truth) -> Option<f64> {

@@ -181,7 +181,8 @@ impl Recent {
 
     /// Whether it sends cookies or drops, and is not merely gone.
     pub(super) fn refuses(&self) -> bool {
-        (self.drops() && self.lives) || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
+        (self.drops() && self.lives)
+            || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
     }
 
     /// Whether SYN-ACKs come again after their ACK.

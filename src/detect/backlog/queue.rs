@@ -354,8 +354,13 @@ impl Queue {
         ends.iter().filter(|end| **end <= age).count().min(ends.len() - 1)
     }
 
+    /// Ages at which timers go off.
+    pub(super) fn ends(&self) -> &[Duration; STAGES] {
+        &self.timers.ends
+    }
+
     /// The timer that goes off at this age, if one does.
-    fn stage_that_ends(&self, age: Duration) -> Option<usize> {
+    pub(super) fn stage_that_ends(&self, age: Duration) -> Option<usize> {
         let ends = &self.timers.ends[..self.timers.stages];
         // Never early; late by what is usual, and twice what is tolerated.
         (0..ends.len() - 1).find(|stage| {

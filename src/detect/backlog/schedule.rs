@@ -49,7 +49,9 @@ impl Schedule {
         };
         if on_time(DOUBLING.get(nth)) {
             self.doubling[nth] += weight;
-            if let Some(waiting) = nth.checked_sub(1).and_then(|which| self.waiting[self.newest].get_mut(which)) {
+            if let Some(waiting) =
+                nth.checked_sub(1).and_then(|which| self.waiting[self.newest].get_mut(which))
+            {
                 *waiting += weight;
             }
         } else if on_time(THREEFOLD.get(nth)) {

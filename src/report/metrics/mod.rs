@@ -240,9 +240,7 @@ fn servers(families: &mut Families, folded: &Folded) {
     }
     drop(limits);
     let mut full = Family::new(families, names::SERVER_BACKLOG_TIME_TO_FULL, &["server"]);
-    for (view, seconds) in
-        shown.iter().filter_map(|view| Some((view, view.backlog_time_to_full_seconds?)))
-    {
+    for (view, seconds) in shown.iter().filter_map(|view| Some((view, view.backlog_time_to_full_seconds?))) {
         full.sample(&[&view.server], seconds);
     }
     drop(full);

@@ -26,7 +26,7 @@ mod support;
 mod truth;
 
 use compare::{Agreement, Seen};
-use halfopen::detect::incident::{IncidentKind, JournalEntry};
+use halfopen::detect::incident::IncidentKind;
 use halfopen::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -261,8 +261,7 @@ fn modes(seen: &Seen, wanted: &str, from: f64, truth: &Truth, say: &mut dyn FnMu
     if shown().any(|(view, _)| !(view.mode_confidence > 0.0 && view.mode_confidence <= 1.0)) {
         say(format!("{wanted} without a measure of how sure that is"));
     }
-    let told = |entry: &JournalEntry| entry.incident.server_mode.as_label() == wanted;
-    if !seen.journal.iter().any(told) {
+    if !seen.told_modes.contains(wanted) {
         say(format!("no incident says {wanted}"));
     }
 }

@@ -55,6 +55,8 @@ pub struct Reading {
     pub old: u64,
     /// How many it holds at the most; none where that is neither configured nor learned.
     pub limit: Option<Limit>,
+    /// Entries a second that come and stay.
+    pub growth: f64,
     /// If entries go on coming as they do and none goes, it is full after this; none where its size is not known or none come.
     pub full_within: Option<Duration>,
     /// How the server treats SYNs.
@@ -63,7 +65,7 @@ pub struct Reading {
 
 /// The queue of one server.
 ///
-/// Give it every event of that server with [`Self::on_event`], in order, and [`Self::advance`] it before asking. Memory: 35 kB,
+/// Give it every event of that server with [`Self::on_event`], in order, and [`Self::advance`] it before asking. Memory: 36 kB,
 /// whatever comes.
 #[derive(Debug)]
 pub struct BacklogModel {
@@ -126,13 +128,13 @@ impl BacklogModel {
 
     /// What it says now. O(1).
     pub fn reading(&self) -> Reading {
-        let (entries, limit, pace) = (self.occupancy(), self.limit(), self.growth.rate());
-        let full_within = limit.filter(|_| pace > 0.0).map(|limit| {
+        let (entries, limit, growth) = (self.occupancy(), self.limit(), self.growth.rate());
+        let full_within = limit.filter(|_| growth > 0.0).map(|limit| {
             let left = limit.entries.saturating_sub(entries);
-            Duration::from_secs_f64((left as f64 / pace).min(HORIZON.as_secs_f64()))
+            Duration::from_secs_f64((left as f64 / growth).min(HORIZON.as_secs_f64()))
         });
         let old = (self.queue.len() - self.queue.young()).min(entries);
-        Reading { entries, old, limit, full_within, verdict: self.mode() }
+        Reading { entries, old, limit, growth, full_within, verdict: self.mode() }
     }
 
     /// Entries in the queue now.

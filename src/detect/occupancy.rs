@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// A queue that is full within this is not waited for: attempts become unresolved, and sources counted, only past their grace age.
 const PRESSING: Duration = Duration::from_secs(2);
+/// A queue that is full within this grows, whatever the attempts of the last seconds that are past their grace age say.
+const SOON: Duration = Duration::from_secs(10);
 /// Share of a queue that must have gone unacknowledged for more than a second; what ordinary clients lose is below it.
 const LINGERING: f64 = 0.05;
 /// From this share on a Linux host sheds entries itself: no server is at home there, whatever was usual.
@@ -86,13 +88,15 @@ impl Watch {
 
     /// Takes note of how full it is at the end of a bin with so many flood units, `mean` being usual.
     pub(super) fn weigh_occupancy(&mut self, config: &DetectConfig, units: f64, mean: f64) {
-        let growing = units > 0.0 && self.recent > 2.0 * mean + 0.5;
+        let mut growing = units > 0.0 && self.recent > 2.0 * mean + 0.5;
         let over = self.held() > self.occupancy_threshold(config) && self.bin > self.born;
         let (over, pressing) = match self.certain() {
             Some((reading, _)) => {
                 let size = self.size(config);
                 let lingers = self.lingering() > self.unusual().min(SHEDDING * size).max(LINGERING * size);
-                (over && lingers, reading.full_within.is_some_and(|full| full <= PRESSING))
+                let full_within = |time| reading.full_within.is_some_and(|full| full <= time);
+                growing |= full_within(SOON);
+                (over && lingers, full_within(PRESSING))
             }
             None => (over, false),
         };
@@ -113,9 +117,11 @@ impl Watch {
         self.crowded >= CROWDED && seen >= floor
     }
 
-    /// Unresolved attempts that are known before their grace age is over, because the server repeats their SYN-ACKs.
+    /// Unresolved attempts over the sliding window that are known before their grace age is over, because the server repeats
+    /// their SYN-ACKs: as many as linger, or as the present growth makes.
     pub(super) fn pressed(&self) -> f64 {
-        if self.crowded >= CROWDED && self.certain().is_some() { self.lingering() } else { 0.0 }
+        let Some((reading, _)) = self.certain().filter(|_| self.crowded >= CROWDED) else { return 0.0 };
+        self.lingering().max(reading.growth * self.window_bins() / BINS_PER_SECOND)
     }
 
     /// Whether its accept queue is full, by the model of its queue.
@@ -125,14 +131,11 @@ impl Watch {
         })
     }
 
-    /// How the server treats SYNs, and how sure that is: by the model of its queue, else by its sums.
+    /// How the server treats SYNs, and how sure that is: by the model of its queue, which gives a mode up within seconds, else by
+    /// its sums.
     pub(super) fn mode(&self, features: &Features) -> (ServerMode, f64) {
-        match &self.queue {
-            Some(reading) if reading.verdict.mode != ServerMode::Unknown => {
-                (reading.verdict.mode, reading.verdict.confidence)
-            }
-            _ => features.mode(),
-        }
+        let read = |reading: &Box<Reading>| (reading.verdict.mode, reading.verdict.confidence);
+        self.queue.as_ref().map_or_else(|| features.mode(), read)
     }
 
     /// Whether a model of its queue would tell more: attempts stay unresolved at a server that answers.

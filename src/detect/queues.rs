@@ -15,9 +15,9 @@ use crate::time::Timestamp;
 use crate::track::event::HandshakeEvent;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Servers with a model, at most: 35 kB each.
+/// Servers with a model, at most: 36 kB each.
 const MODELS: usize = 128;
-/// Models that may be made for servers that nobody configured in one bin: each is an allocation of 35 kB.
+/// Models that may be made for servers that nobody configured in one bin: each is an allocation of 36 kB.
 const NEW_PER_BIN: usize = 8;
 /// Bins after which a server that was in no trouble since makes room for one that is: two minutes, the longest life of an entry.
 const IDLE: u64 = 240;
@@ -265,7 +265,7 @@ impl Queues {
     /// Bytes they hold at the most, with what so many threads hand over.
     #[cfg(test)]
     pub(super) const fn bytes(threads: usize) -> usize {
-        MODELS * 35_000 + threads * NOTES * size_of::<Note>()
+        MODELS * 36_000 + threads * NOTES * size_of::<Note>()
     }
 }
 

@@ -11,6 +11,7 @@ use halfopen::time::Timestamp;
 use halfopen::track::event::HandshakeEvent;
 use halfopen::track::table::HalfOpenTable;
 use halfopen::track::tracker::Tracker;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,6 @@ pub struct Point {
     pub model: u64,
     /// Its lowest and its highest in that time: the kernel walks its table while packets arrive.
     pub range: (u64, u64),
-    pub mode: &'static str,
     /// What the queue holds at the most: as configured, or as learned.
     pub limit: Option<u64>,
     /// Seconds to full, as foreseen.
@@ -99,12 +99,12 @@ pub fn points(truth: &Truth, configured: bool) -> Vec<Point> {
                 let model = &replay.model;
                 let time_to_full = model.time_to_full().map(|time| time.as_secs_f64());
                 let limit = model.limit().map(|limit| limit.entries);
-                middle = Some((model.occupancy(), model.mode().mode.as_label(), limit, time_to_full));
+                middle = Some((model.occupancy(), limit, time_to_full));
             }
         }
-        let (model, mode, limit, time_to_full) = middle.unwrap();
+        let (model, limit, time_to_full) = middle.unwrap();
         let second = sample.at.since(first).as_secs_f64();
-        points.push(Point { second, kernel: sample.entries, model, range, mode, limit, time_to_full });
+        points.push(Point { second, kernel: sample.entries, model, range, limit, time_to_full });
     }
     points
 }
@@ -116,6 +116,8 @@ pub struct Seen {
     pub views: Vec<ServerView>,
     /// What the journal says.
     pub journal: Vec<JournalEntry>,
+    /// How the server treated SYNs, by the incidents that ran at the samples.
+    pub told_modes: BTreeSet<&'static str>,
 }
 
 impl Seen {
@@ -145,7 +147,7 @@ pub fn seen(truth: &Truth, configured: bool) -> Seen {
     let mut detector = Detector::new(&config, servers, 1);
     let mut packets = truth.packets.iter().peekable();
     let mut now = truth.samples[0].at.minus(Duration::from_secs(60));
-    let (mut views, mut journal) = (Vec::new(), Vec::new());
+    let (mut views, mut journal, mut told_modes) = (Vec::new(), Vec::new(), BTreeSet::new());
     for sample in &truth.samples {
         while now <= sample.at {
             while let Some(packet) = packets.next_if(|packet| packet.at <= now) {
@@ -158,8 +160,9 @@ pub fn seen(truth: &Truth, configured: bool) -> Seen {
             now = now.plus(Duration::from_millis(500));
         }
         views.push(detector.servers(1).swap_remove(0));
+        told_modes.extend(detector.incidents().iter().map(|incident| incident.server_mode.as_label()));
     }
-    Seen { views, journal }
+    Seen { views, journal, told_modes }
 }
 
 fn include((low, high): (u64, u64), value: u64) -> (u64, u64) {

@@ -23,7 +23,7 @@ const SHEDDING: f64 = 0.5;
 /// How sure a model must be that an accept queue is full: three unanswered SYNs of a server with room in its queue are a quarter.
 const SURE: f64 = 0.3;
 /// Unresolved attempts within 5 to 10 s that make a model worth its memory.
-const TROUBLE: f64 = 5.0;
+const TROUBLE: f64 = 2.0;
 
 impl Watch {
     /// The reading of its model and the size of its queue, where both are known.

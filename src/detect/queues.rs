@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MODELS: usize = 128;
 /// Models that may be made for servers that nobody configured in one bin: each is an allocation of 36 kB.
 const NEW_PER_BIN: usize = 8;
-/// Bins after which a server that was in no trouble since makes room for one that is: two minutes, the longest life of an entry.
-const IDLE: u64 = 240;
+/// Bins after which a server that was in no trouble since makes room for one that is: a minute, as long as an entry lives.
+const IDLE: u64 = 120;
 /// Places of a thread's table of modelled servers: at most a quarter full.
 const PLACES: usize = 4 * MODELS;
 /// Events of one thread between two ticks, at most: 16,000 SYNs a second with their answers.

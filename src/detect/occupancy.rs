@@ -131,6 +131,11 @@ impl Watch {
         })
     }
 
+    /// Whether the model of its queue says that it lives though it answers nothing, sure or not: no outage.
+    pub(super) fn lives(&self) -> bool {
+        self.queue.as_ref().is_some_and(|reading| reading.verdict.mode == ServerMode::AcceptOverflow)
+    }
+
     /// How the server treats SYNs, and how sure that is: by the model of its queue, which gives a mode up within seconds, else by
     /// its sums.
     pub(super) fn mode(&self, features: &Features) -> (ServerMode, f64) {

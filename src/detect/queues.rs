@@ -4,7 +4,7 @@
 //! models, once a bin. Configured servers always have one; others get one when they are in trouble, as long as there is room.
 //! Bounded: so many servers, so many notes. No I/O, no clock.
 
-use super::backlog::note::{Note, What};
+use super::backlog::note::Note;
 use super::backlog::profile::Profile;
 use super::backlog::{BacklogModel, Reading};
 use super::hash::KeyedHash;
@@ -12,7 +12,7 @@ use super::watch::is_one_server;
 use crate::config::ServerConfig;
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
-use crate::track::event::HandshakeEvent;
+use crate::track::event::{EventKind, HandshakeEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Servers with a model, at most: 36 kB each.
@@ -109,9 +109,10 @@ impl Notes {
                 seat
             }
         };
-        let Some(note) = seat.and_then(|seat| Note::of(event, hash, seat)) else { return };
-        let opens = matches!(note.what, What::Asked | What::Answered);
-        if self.notes.len() < if opens { OPENINGS } else { NOTES } {
+        let opens = matches!(event.kind, EventKind::Opened { .. } | EventKind::Answered { .. });
+        if self.notes.len() < if opens { OPENINGS } else { NOTES }
+            && let Some(note) = seat.and_then(|seat| Note::of(event, hash, seat))
+        {
             self.notes.push(note);
         }
     }
@@ -272,7 +273,7 @@ impl Queues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::track::event::{EventKind, SynTraits};
+    use crate::track::event::SynTraits;
     use crate::track::flow::Flow;
     use std::net::{IpAddr, Ipv4Addr};
 

@@ -175,6 +175,7 @@ impl Watch {
         // Enough failures that chance is out of the question, and hardly a completion for five seconds.
         if self.silence >= threshold(self.settings.false_alarm_interval, 1)
             && features.silent()
+            && !self.lives()
             && (features.refused > features.overdue || features.attempts <= 3.0 * features.usual_attempts)
         {
             return Some(IncidentKind::Outage);

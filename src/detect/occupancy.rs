@@ -126,9 +126,9 @@ impl Watch {
 
     /// Whether its accept queue is full, by the model of its queue.
     pub(super) fn overflows(&self) -> bool {
-        self.queue.as_ref().is_some_and(|reading| {
-            reading.verdict.mode == ServerMode::AcceptOverflow && reading.verdict.confidence >= SURE
-        })
+        self.queue
+            .as_ref()
+            .is_some_and(|reading| reading.verdict.beyond_loss && reading.verdict.confidence >= SURE)
     }
 
     /// Whether the model of its queue says that it lives though it answers nothing, sure or not: no outage.

@@ -10,6 +10,12 @@ use std::time::Duration;
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// SYN-ACKs or SYNs that must tell the same before it is believed.
 const ENOUGH: f64 = 3.0;
+/// So many unanswered SYNs within seconds are no few slow clients.
+const MANY: f64 = 8.0;
+/// For so long a busy server that answers SYNs at all answers one, in spite of loss.
+const A_WHILE: Duration = Duration::from_millis(1500);
+/// The same of a quiet one.
+const LONG: Duration = Duration::from_secs(10);
 /// Share of them that must.
 const SHARE: f64 = 0.05;
 /// What was not seen for so long is over.
@@ -40,6 +46,8 @@ pub struct Verdict {
     pub after_ack: f64,
     /// Handshakes completed.
     pub completed: f64,
+    /// Where it is `accept_overflow`: enough that neither a burst of loss nor a few slow clients explain it.
+    pub beyond_loss: bool,
 }
 
 /// Seconds since something was last seen.
@@ -48,16 +56,22 @@ struct Since {
     unrepeated: f64,
     unanswered: f64,
     after_ack: f64,
+    answered: f64,
     sign_of_life: f64,
 }
 
 impl Since {
-    const NEVER: Self =
-        Self { unrepeated: f64::MAX, unanswered: f64::MAX, after_ack: f64::MAX, sign_of_life: f64::MAX };
+    const NEVER: Self = Self {
+        unrepeated: f64::MAX,
+        unanswered: f64::MAX,
+        after_ack: f64::MAX,
+        answered: f64::MAX,
+        sign_of_life: f64::MAX,
+    };
 
     fn pass(&mut self, seconds: f64) {
-        for since in [&mut self.unrepeated, &mut self.unanswered, &mut self.after_ack, &mut self.sign_of_life]
-        {
+        let Self { unrepeated, unanswered, after_ack, answered, sign_of_life } = self;
+        for since in [unrepeated, unanswered, after_ack, answered, sign_of_life] {
             *since += seconds;
         }
     }
@@ -147,6 +161,7 @@ impl Recent {
     /// A SYN-ACK went out.
     pub(super) fn answered(&mut self, weight: u32) {
         self.answered += f64::from(weight);
+        self.since.answered = 0.0;
         self.spoke();
     }
 
@@ -193,10 +208,19 @@ impl Recent {
     /// How the server treats SYNs. `room`: its queue has plenty, so that a SYN dropped was dropped for another reason.
     pub(super) fn verdict(&self, room: bool) -> Verdict {
         let Self { repeated, unrepeated, unanswered, answered, completed, after_ack, .. } = *self;
+        let kept = repeated + completed;
+        let queued = if kept >= 1.0 {
+            (ServerMode::Queue, kept / (kept + unrepeated + unanswered + after_ack), kept)
+        } else {
+            (ServerMode::Unknown, 0.0, 0.0)
+        };
         let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
         } else if said(unrepeated, unrepeated + repeated, self.since.unrepeated, FRESH) {
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
+        } else if self.drops() && room && !self.turns_away() {
+            // It answers most: the others were lost on their way.
+            queued
         } else if self.drops() && room && !self.lives {
             // Nothing comes from it: an outage looks like this, and is no way to treat SYNs.
             (ServerMode::Unknown, 0.0, 0.0)
@@ -205,19 +229,27 @@ impl Recent {
             // Room in the queue is a weaker sign than an ACK passed over.
             let doubt = if room { 0.5 } else { 1.0 };
             (mode, doubt * unanswered / (unanswered + answered), unanswered)
-        } else if repeated + completed >= 1.0 {
-            let against = unrepeated + unanswered + after_ack;
-            (
-                ServerMode::Queue,
-                (repeated + completed) / (repeated + completed + against),
-                repeated + completed,
-            )
         } else {
-            (ServerMode::Unknown, 0.0, 0.0)
+            queued
         };
         // Three of a kind are half the certainty that many are.
         let confidence = share.sqrt() * evidence / (evidence + ENOUGH);
-        Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed }
+        let beyond_loss = mode == ServerMode::AcceptOverflow
+            && (self.starves(MANY, A_WHILE)
+                || self.starves(ENOUGH, LONG)
+                || (unanswered >= MANY && unanswered >= 4.0 * answered)
+                || (after_ack >= MANY / 2.0 && after_ack >= 0.1 * completed));
+        Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed, beyond_loss }
+    }
+
+    /// Whether it leaves most SYNs without an answer, or all of those of the last second.
+    fn turns_away(&self) -> bool {
+        self.unanswered >= self.answered || self.since.answered >= SINCE_THE_SYN.as_secs_f64()
+    }
+
+    /// Whether it answered none for so long, and there were so many.
+    fn starves(&self, many: f64, time: Duration) -> bool {
+        self.unanswered >= many && self.since.answered >= time.as_secs_f64()
     }
 }
 

@@ -89,7 +89,7 @@ fn row(group: &str, case: &Case) -> String {
         rate(case),
         within * 100.0,
         alarm.unwrap_or_default(),
-        refusal.map_or_else(String::new, |at| format!("{:.1} s", at - began)),
+        refusal.map_or_else(String::new, |at| format!("{:.1} s", (at - began).max(0.0))),
         if counted.is_some() { " (counted)" } else { "" },
         foreseen.unwrap_or_default(),
     )

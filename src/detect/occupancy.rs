@@ -139,8 +139,10 @@ impl Watch {
     /// How the server treats SYNs, and how sure that is: by the model of its queue, which gives a mode up within seconds, else by
     /// its sums.
     pub(super) fn mode(&self, features: &Features) -> (ServerMode, f64) {
-        let read = |reading: &Box<Reading>| (reading.verdict.mode, reading.verdict.confidence);
-        self.queue.as_ref().map_or_else(|| features.mode(), read)
+        match self.queue.as_deref() {
+            Some(Reading { verdict, .. }) => (verdict.mode, verdict.confidence),
+            None => features.mode(),
+        }
     }
 
     /// Whether a model of its queue would tell more: attempts stay unresolved at a server that answers.

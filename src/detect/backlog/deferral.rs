@@ -72,10 +72,9 @@ impl Deferral {
             if let Some(count) = self.completed.get_mut(self.newest) {
                 *count = 0;
             }
-            for stage in 1..STAGES {
-                if let Some(count) = self.cohorts(ends[stage]).and_then(|back| self.count(back)) {
-                    self.over[stage] += f64::from(count);
-                }
+            for (stage, end) in ends.iter().enumerate().skip(1) {
+                let ended = self.cohorts(*end).and_then(|back| self.count(back));
+                self.over[stage] += ended.map_or(0.0, f64::from);
             }
         }
         self.held = self.reckon(ends);

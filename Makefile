@@ -9,7 +9,7 @@ TESTS ?=
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test bench scoreboard lint fmt ci image clean
+.PHONY: help setup build run demo test bench scoreboard lint fmt ci image clean
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ build: setup ## builds the optimised binary
 run: build ## builds, and starts the sensor on the interface of the default route (ARGS='...' are its flags)
 	@scripts/run.sh $(ARGS)
 
+demo: ## plays a small shop under attack through a sensor, without root, and says where the page is (ARGS='address:port' for another)
+	@scripts/setup.sh
+	$(CARGO) run --quiet --locked --example demo -- $(ARGS)
+
 test: ## installs what the tests need, and runs them all; those that need root say when they are skipped
 	@scripts/setup.sh --tests
 	$(CARGO) test --locked $(TESTS)
@@ -30,6 +34,7 @@ test: ## installs what the tests need, and runs them all; those that need root s
 bench: ## measures throughput and memory, as Markdown tables
 	@scripts/setup.sh --tests
 	$(CARGO) bench --locked --bench throughput
+	$(CARGO) bench --locked --bench looks
 
 scoreboard: ## runs every scenario of tests/scenarios and prints what was found, how soon, and what was not
 	@scripts/setup.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what building halfopen needs and is missing: a C compiler and libpcap's headers.
-# With --tests also what the tests hold it against: tcpdump, tshark, Prometheus with Alertmanager and node_exporter, iproute2.
+# With --tests also what the tests hold it against: tcpdump, tshark, Prometheus with Alertmanager and node_exporter, iproute2,
+# Chromium for the page, tmux for the terminal's view.
 # Says what it installs before it does; does nothing where nothing is missing. The one thing assumed is a Rust toolchain.
 # Where the right to install is wanting it says what to run instead; tests whose tool is missing then say that they are skipped.
 set -eu
@@ -16,7 +17,7 @@ for argument in "$@"; do
     case $argument in
         --tests) tests=true ;;
         -h | --help)
-            sed -n '2,5s/^# //p' "$0"
+            sed -n '2,6s/^# //p' "$0"
             exit 0
             ;;
         *) die "unknown argument '$argument'; the only one is --tests" ;;
@@ -53,8 +54,10 @@ package() {
         brew:tshark) echo wireshark ;;
         dnf:ip) echo iproute ;;
         *:ip) echo iproute2 ;;
+        # Ubuntu's is a snap, which a package manager cannot bring into a container.
+        apt-get:chromium) grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null || echo chromium ;;
         # Apple's compiler is not Homebrew's, and Fedora packages no Prometheus of this name; these two names are Debian's.
-        brew:cc | dnf:prometheus | dnf:prometheus-* | apk:prometheus-* | brew:prometheus-*) ;;
+        brew:cc | brew:chromium | dnf:prometheus | dnf:prometheus-* | apk:prometheus-* | brew:prometheus-*) ;;
         *) echo "$1" ;;
     esac
 }
@@ -74,7 +77,7 @@ if $linux && ! command -v setcap >/dev/null; then
     wanted="$wanted setcap"
 fi
 if $tests; then
-    tools="tcpdump tshark prometheus prometheus-alertmanager prometheus-node-exporter"
+    tools="tcpdump tshark prometheus prometheus-alertmanager prometheus-node-exporter chromium tmux"
     ! $linux || tools="$tools ip"
     for tool in $tools; do
         command -v "$tool" >/dev/null || wanted="$wanted $tool"

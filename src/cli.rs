@@ -27,6 +27,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run the same pipeline over capture files and summarise
     Replay(ReplayArgs),
+    /// Watch a running sensor in this terminal
+    Top {
+        /// Where the sensor is; user:password@ may stand before the host
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:10793")]
+        url: String,
+    },
     /// Check a configuration file: each problem with its line, exit status 0 or 2
     Check {
         /// The file [default: /etc/halfopen/halfopen.toml]
@@ -104,6 +110,10 @@ pub(crate) struct ReplayArgs {
     /// Write every change of an incident to FILE, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+
+    /// Write one HTML page with plots to FILE, which needs nothing else to be read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
 
     /// Write the final metrics to FILE, in the text format
     #[arg(long, value_name = "FILE")]

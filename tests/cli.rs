@@ -46,7 +46,7 @@ impl Drop for Scratch {
 fn help_names_every_flag_of_the_contract() {
     let top = halfopen(&["--help"]);
     assert_eq!(top.status.code(), Some(0));
-    for command in ["run", "replay", "check", "interfaces"] {
+    for command in ["run", "replay", "top", "check", "interfaces"] {
         assert!(out(&top).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
     for (command, flags) in [
@@ -63,7 +63,12 @@ fn help_names_every_flag_of_the_contract() {
                 "-h, --help",
             ][..],
         ),
-        ("replay", &["-f, --filter", "--config.file", "--json", "--events", "--metrics", "--exit-code"][..]),
+        (
+            "replay",
+            &["-f, --filter", "--config.file", "--json", "--events", "--report", "--metrics", "--exit-code"]
+                [..],
+        ),
+        ("top", &["--url"][..]),
     ] {
         let help = out(&halfopen(&[command, "--help"]));
         for flag in flags {
@@ -85,6 +90,7 @@ fn wrong_usage_is_one_line_and_status_2() {
         (&["run", "--web.telemetry-path", "/-/ready"][..], "taken by another page"),
         (&["run", "--log.level", "loud"][..], "error, warn, info, debug"),
         (&["run", "-i", "any", "-i", "lo"][..], "name it alone, or leave it out"),
+        (&["top", "--url", "https://x"][..], "'https://x' is no address of a sensor"),
         (&["run", "-i", ""][..], "'halfopen interfaces' lists them"),
         (&["run", "--config.file", "/nonexistent/\n\u{1b}[31mx"][..], "/nonexistent/\\n\\u{1b}[31mx: "),
         (
@@ -390,6 +396,9 @@ fn replays_one_syn() {
     let table = halfopen(&["replay", pcap.path()]);
     assert!(out(&table).contains("1 attempts = 0 completed"), "{}", out(&table));
 
+    for flag in ["--report", "--metrics"] {
+        assert_eq!(halfopen(&["replay", flag, pcap.path(), pcap.path()]).status.code(), Some(2), "{flag}");
+    }
     let over = halfopen(&["replay", "--events", pcap.path(), pcap.path()]);
     assert_eq!(over.status.code(), Some(2), "a capture is never written over");
     assert_eq!(std::fs::read(pcap.path()).unwrap(), one_syn());

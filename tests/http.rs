@@ -29,10 +29,13 @@ struct Fake {
     asked: Mutex<Vec<(Option<String>, usize)>>,
     /// Listings wait here while a test holds it.
     gate: Mutex<()>,
+    /// Snapshots taken.
+    looks: AtomicUsize,
 }
 
 impl SnapshotSource for Fake {
     fn snapshot(&self) -> Snapshot {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let interface = InterfaceView {
             name: "tap0".to_owned(),
             up: self.up.load(Ordering::Relaxed),
@@ -130,8 +133,12 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
-        let fake =
-            Arc::new(Fake { up: AtomicBool::new(true), asked: Mutex::default(), gate: Mutex::default() });
+        let fake = Arc::new(Fake {
+            up: AtomicBool::new(true),
+            asked: Mutex::default(),
+            gate: Mutex::default(),
+            looks: AtomicUsize::new(0),
+        });
         let reloads = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reloads);
         let reload = move || match counted.fetch_add(1, Ordering::Relaxed) {
@@ -221,6 +228,9 @@ fn every_endpoint_answers() {
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
+        ("/page.js", "text/javascript; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+        ("/api/v1/overview", "application/json"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
         ("/-/healthy", "text/plain; charset=utf-8"),
         ("/-/ready", "text/plain; charset=utf-8"),
@@ -240,14 +250,23 @@ fn every_endpoint_answers() {
     }
 }
 
+/// What a browser makes of it is in tests/page.rs.
 #[test]
 fn the_page_is_escaped_and_needs_nothing_from_elsewhere() {
-    let (_, _, body) = Served::start().get("/");
-    assert!(!body.contains("<script"), "no script, ours or a stranger's");
+    let (_, head, body) = Served::start().get("/");
+    assert!(
+        head.contains("script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"),
+        "{head}"
+    );
+    assert!(!head.contains("unsafe"), "{head}");
+    assert_eq!(body.matches("<script").count(), 1, "ours, which is a file");
+    assert!(body.contains("<script src=\"/page.js\" defer></script>"));
     assert!(body.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;"));
     assert!(!body.contains("http://") && !body.contains("https://"), "no external asset");
+    assert!(!body.contains("style=") && !body.contains("onclick"), "nothing that the policy forbids");
     for link in [
         "/metrics",
+        "/api/v1/overview",
         "/api/v1/servers",
         "/api/v1/incidents",
         "/api/v1/embryonic",
@@ -257,7 +276,28 @@ fn the_page_is_escaped_and_needs_nothing_from_elsewhere() {
     ] {
         assert!(body.contains(&format!("href=\"{link}\"")), "{link}");
     }
-    assert!(body.contains("http-equiv=\"refresh\""));
+    assert!(body.contains("<noscript><meta http-equiv=\"refresh\""));
+}
+
+/// However many look, one overview a second is made.
+#[test]
+fn viewers_share_one_overview() {
+    let served = Served::start();
+    served.get("/");
+    let before = served.fake.looks.load(Ordering::Relaxed);
+    let asked = std::time::SystemTime::now();
+    for _ in 0..10 {
+        assert_eq!(served.get("/").0, 200);
+        assert_eq!(served.get("/api/v1/overview").0, 200);
+    }
+    let seconds = asked.elapsed().unwrap().as_secs() as usize;
+    let looks = served.fake.looks.load(Ordering::Relaxed) - before;
+    assert!(looks <= seconds + 2, "{looks} looks within {seconds} s");
+    let (_, overview) = served.json("/api/v1/overview");
+    assert_eq!(overview["state"], "critical");
+    assert_eq!(overview["servers"], served.json("/api/v1/servers").1["servers"]);
+    assert_eq!(overview["history"]["at"], serde_json::json!([]));
+    assert!(overview["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
 }
 
 #[test]

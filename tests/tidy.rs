@@ -129,6 +129,8 @@ fn crates_are_named_only_where_they_belong() {
         ("prometheus::", &["src/report/"]),
         ("tokio::", &["src/report/", "src/app/", "src/shutdown.rs", "src/main.rs"]),
         ("axum::", &["src/report/"]),
+        ("ratatui::", &["src/app/top/"]),
+        ("ureq::", &["src/app/top/"]),
         ("tracing::", &["src/report/", "src/app/", "src/capture/"]),
     ];
     let mut wrong = Vec::new();

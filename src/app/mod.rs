@@ -6,6 +6,7 @@ mod reload;
 mod replay;
 mod run;
 mod sources;
+mod top;
 
 use crate::cli::{Cli, Command, Refused};
 use clap::Parser;
@@ -83,6 +84,7 @@ fn command(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Top { url } => top::top(&url),
         Command::Check { file } => check::check(file),
         Command::Interfaces => check::interfaces(),
     }

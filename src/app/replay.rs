@@ -10,6 +10,7 @@ use halfopen::os_error;
 use halfopen::pipeline::Sensor;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
+use halfopen::report::page;
 use halfopen::report::snapshot::{Snapshot, SnapshotSource};
 use halfopen::report::summary::{self, Performance, Replay};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -70,6 +71,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
 
     spare_inputs(args)?;
     let source = Watched::open(&args.files, config.capture.filter.as_deref())?;
+    let mut page = args.report.as_deref().map(Output::create).transpose()?;
     let mut metrics = args.metrics.as_deref().map(Output::create).transpose()?;
     let output = args.events.as_deref().map(Output::create).transpose()?;
     let journal = Arc::new(Mutex::new(Journal { output, ..Journal::default() }));
@@ -78,6 +80,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
         &config,
         Box::new(move |entry| for_sensor.lock().unwrap_or_else(PoisonError::into_inner).take(entry)),
     );
+
+    if page.is_some() {
+        sensor.follow_servers();
+    }
 
     // A measurement: its result stands under "performance" and nowhere else.
     #[allow(clippy::disallowed_methods)]
@@ -90,6 +96,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     let files = args.files.iter().map(|file| file.display().to_string()).collect();
     let replay =
         Replay { files, link_types: seen.link_types, first: seen.first, last: seen.last, performance };
+    if let Some(output) = &mut page {
+        let text = page::report(&snapshot, &sensor.history(), &replay, &command_line());
+        let written = output.write(text.as_bytes()).map_err(|error| output.failure(&error));
+        errors.extend(written.and_then(|()| output.finish()).err());
+    }
     if let Some(output) = &mut metrics {
         let text = Metrics::new(config.web.top_servers).render(&snapshot);
         let written = output.write(text.as_bytes()).map_err(|error| output.failure(&error));
@@ -115,7 +126,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
 
 /// Refuses to write over a capture that is about to be read, and to write two things into one file.
 fn spare_inputs(args: &ReplayArgs) -> Result<(), Failure> {
-    let outputs = [("--events", &args.events), ("--metrics", &args.metrics)];
+    let outputs = [("--events", &args.events), ("--report", &args.report), ("--metrics", &args.metrics)];
     let mut taken: Vec<PathBuf> = args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
     for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
         let place = place(path);
@@ -141,6 +152,20 @@ fn place(path: &Path) -> PathBuf {
         (Ok(directory), Some(name)) => directory.join(name),
         _ => path.to_owned(),
     }
+}
+
+/// The command as it could be typed again. A word with anything but harmless characters in it is put in quotes.
+fn command_line() -> String {
+    let quoted = |word: String| {
+        let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+        if !word.is_empty() && word.chars().all(harmless) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
+    std::iter::once("halfopen".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn summarised(args: &ReplayArgs, snapshot: &Snapshot, replay: &Replay) -> Result<String, Failure> {

@@ -4,6 +4,7 @@
 
 mod lens;
 mod packets;
+mod remember;
 mod shared;
 mod targets;
 mod view;

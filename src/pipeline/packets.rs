@@ -160,6 +160,7 @@ impl<'a> PacketLoop<'a> {
         self.catch_up();
         while end <= now {
             self.tracker.advance(end, &mut self.observations);
+            self.publish();
             self.sensor.bin_closed(&self.thread, &mut self.observations, end);
             end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };
         }
@@ -208,6 +209,7 @@ impl<'a> PacketLoop<'a> {
         self.catch_up();
         if let Some(end) = self.bin_ends {
             self.tracker.finish(&mut self.observations);
+            self.publish();
             self.sensor.thread_ended(&self.thread, &mut self.observations, end);
         }
         self.publish();

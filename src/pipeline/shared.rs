@@ -10,6 +10,7 @@ use crate::detect::incident::{Change, JournalEntry};
 use crate::detect::observe::Observations;
 use crate::detect::{CaptureLoss, Detector};
 use crate::report::evidence::FrameStore;
+use crate::report::history::History;
 use crate::time::Timestamp;
 use crate::track::counts::LedgerCounts;
 use crate::track::table::HalfOpenTable;
@@ -23,6 +24,9 @@ pub type Journal = Box<dyn FnMut(&JournalEntry) + Send>;
 
 /// Keys every hash of a repeatable sensor: any number, as long as it stays the same.
 const REPEATABLE_SEED: u64 = 0x6861_6c66_6f70_656e;
+
+/// Longer than every grace age: what a thread leaves open is judged as if this had passed after its end.
+const AFTERWARDS: Duration = Duration::from_secs(4);
 
 /// What one thread publishes on its ticks.
 #[derive(Debug, Clone, Default)]
@@ -71,21 +75,22 @@ pub struct Sensor {
     evidence: OnceLock<Arc<FrameStore>>,
     targets: Mutex<Arc<Targets>>,
     targets_version: AtomicU64,
+    pub(super) history: Mutex<History>,
     seed: u64,
 }
 
 impl Sensor {
     /// A sensor for live traffic: its hashes are keyed at random, because attackers choose what is hashed.
     pub fn new(config: &Config, journal: Journal) -> Arc<Self> {
-        Self::seeded(config, RandomState::new().hash_one("halfopen"), journal)
+        Self::seeded(config, RandomState::new().hash_one("halfopen"), History::last_minutes(), journal)
     }
 
     /// A sensor for replay: the same trace gives the same output, always.
     pub fn repeatable(config: &Config, journal: Journal) -> Arc<Self> {
-        Self::seeded(config, REPEATABLE_SEED, journal)
+        Self::seeded(config, REPEATABLE_SEED, History::whole_trace(), journal)
     }
 
-    fn seeded(config: &Config, seed: u64, journal: Journal) -> Arc<Self> {
+    fn seeded(config: &Config, seed: u64, history: History, journal: Journal) -> Arc<Self> {
         let detector = Detector::new(&config.detect, &config.servers, seed);
         let mut roster = Roster::default();
         roster.set_servers(&config.servers);
@@ -99,6 +104,7 @@ impl Sensor {
             evidence: OnceLock::new(),
             targets: Mutex::default(),
             targets_version: AtomicU64::new(0),
+            history: Mutex::new(history),
             seed,
         })
     }
@@ -167,19 +173,20 @@ impl Sensor {
         let mut judge = lock(&self.judge);
         judge.detector.absorb(observations);
         thread.reached.store(end.as_nanos(), Ordering::Relaxed);
-        self.evaluate(&mut judge);
+        self.evaluate(&mut judge, Duration::ZERO);
     }
 
     /// A thread's last words: what it observed, judged as if time had gone on past every grace age.
     pub(super) fn thread_ended(&self, thread: &Thread, observations: &mut Observations, bin_end: Timestamp) {
         let mut judge = lock(&self.judge);
         judge.detector.absorb(observations);
-        thread.reached.store(bin_end.plus(Duration::from_secs(4)).as_nanos(), Ordering::Relaxed);
-        self.evaluate(&mut judge);
+        thread.reached.store(bin_end.plus(AFTERWARDS).as_nanos(), Ordering::Relaxed);
+        self.evaluate(&mut judge, AFTERWARDS);
         thread.ended.store(true, Ordering::Relaxed);
     }
 
-    fn evaluate(&self, judge: &mut Judge) {
+    /// Judges what all threads have closed; the last `assumed` of it never happened and is no part of the history.
+    fn evaluate(&self, judge: &mut Judge, assumed: Duration) {
         let (reached, frames, drops) = self.progress();
         let now = Timestamp::from_nanos(reached);
         if now <= judge.evaluated {
@@ -206,6 +213,7 @@ impl Sensor {
             self.targets_version.fetch_add(1, Ordering::Release);
         }
         judge.detector.grace_updates(&mut |server, age| self.table.learn_grace(server, age));
+        self.remember(&judge.detector, now.minus(assumed));
     }
 
     /// How far all threads are, and what they captured and lost so far.

@@ -9,6 +9,7 @@ use crate::config::ServerConfig;
 use crate::decode::DecodeError;
 use crate::decode::segment::Endpoint;
 use crate::detect::incident::Recommendation;
+use crate::report::history::Sample;
 use crate::report::snapshot::{
     EmbryonicView, FrameCounts, HalfOpenCounts, HandshakeCounts, InterfaceView, Snapshot, SnapshotSource,
     TableView,
@@ -21,6 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl SnapshotSource for Sensor {
+    fn history(&self) -> Vec<Sample> {
+        lock(&self.history).samples()
+    }
+
     fn snapshot(&self) -> Snapshot {
         let threads = lock(&self.threads).clone();
         let mut ledger = LedgerCounts::default();
@@ -130,7 +135,7 @@ fn interface(counters: &Arc<InterfaceCounters>) -> InterfaceView {
 
 /// The ledger with its law kept. Between two threads' ticks one may have closed or answered what the other has not yet published
 /// as opened; both sums only grow, so what is reported as opened never goes back.
-fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
+pub(super) fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
     let ended: u64 = ledger.closed.iter().sum();
     let attempts = ledger.attempts.max(ended);
     let open = attempts - ended;

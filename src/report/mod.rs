@@ -3,13 +3,15 @@
 //! Never decides anything. Reads snapshots; never sees a packet, a segment or the table.
 
 pub mod evidence;
+pub mod history;
 pub mod http;
 pub mod journal;
 pub mod logs;
 pub mod metrics;
-mod page;
+pub mod overview;
+pub mod page;
 pub mod snapshot;
 pub mod summary;
-mod text;
+pub mod text;
 
 pub use text::unwritten;

@@ -4,6 +4,7 @@
 
 pub use crate::histogram::{Histogram, LATENCY_BOUNDS};
 
+use super::history::Sample;
 use crate::detect::incident::{Incident, ServerView};
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -155,6 +156,11 @@ pub trait SnapshotSource: Send + Sync {
 
     /// At most `limit` embryonic connections, of one server (`address:port` or a configured name) or of all.
     fn embryonic(&self, server: Option<&str>, limit: usize) -> Vec<EmbryonicView>;
+
+    /// What it was like before: samples, oldest first, of bounded number; none where none are kept.
+    fn history(&self) -> Vec<Sample> {
+        Vec::new()
+    }
 
     /// A capture file with a few frames of an incident; none where none are kept.
     fn pcap(&self, incident: &str) -> Option<Vec<u8>> {

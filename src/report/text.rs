@@ -14,7 +14,7 @@ pub fn unwritten(path: &Path, error: &io::Error) -> String {
 }
 
 /// An integer with its thousands apart: `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -26,8 +26,19 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// A rate or a gauge for a place without room: `0.25`, `12`, `1,234`, `56.7k`, `1.2M`.
+pub fn short(number: f64) -> String {
+    match number {
+        n if n >= 1e9 => format!("{}G", figures(n / 1e9)),
+        n if n >= 1e6 => format!("{}M", figures(n / 1e6)),
+        n if n >= 1e4 => format!("{}k", figures(n / 1e3)),
+        n if n >= 100.0 => grouped(n.round() as u64),
+        n => figures(n),
+    }
+}
+
 /// A time span with three figures and a fitting unit: `0.25 ms`, `1.5 s`, `2 h 5 min`.
-pub(super) fn span(seconds: f64) -> String {
+pub fn span(seconds: f64) -> String {
     match seconds {
         s if s < 0.001 => format!("{} µs", figures(s * 1e6)),
         s if s < 1.0 => format!("{} ms", figures(s * 1e3)),
@@ -49,7 +60,7 @@ fn figures(number: f64) -> String {
 }
 
 /// Bytes with a binary unit: `1.5 MiB`.
-pub(super) fn bytes(number: u64) -> String {
+pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
     let (mut value, mut unit) = (number as f64, 0);
     while value >= 1024.0 && unit + 1 < UNITS.len() {
@@ -60,7 +71,7 @@ pub(super) fn bytes(number: u64) -> String {
 }
 
 /// A date and time in UTC, to the microsecond: `2025-06-15 15:06:40.000001`.
-pub(super) fn utc(at: Timestamp) -> String {
+pub fn utc(at: Timestamp) -> String {
     let micros = at.as_nanos().div_euclid(1000);
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -78,7 +89,7 @@ pub(super) fn utc(at: Timestamp) -> String {
 }
 
 /// Text for a terminal: control characters, which could move its cursor or change its title, are spelled out.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -91,7 +102,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Text for an HTML page, in content and in quoted attributes.
-pub(super) fn html(text: &str) -> String {
+pub fn html(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -116,6 +127,10 @@ mod tests {
         assert_eq!(
             [0.000_05, 0.0123, 1.5, 59.5, 125.0, 7500.0].map(span),
             ["50 µs", "12.3 ms", "1.5 s", "59.5 s", "2 min 5 s", "2 h 5 min"]
+        );
+        assert_eq!(
+            [0.0, 0.254, 12.0, 99.96, 1234.4, 56_700.0, 1_200_000.0].map(short),
+            ["0", "0.25", "12", "100", "1,234", "56.7k", "1.2M"]
         );
         assert_eq!([0, 1023, 1536, 80 << 20].map(bytes), ["0 B", "1023 B", "1.5 KiB", "80 MiB"]);
     }

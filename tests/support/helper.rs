@@ -7,7 +7,7 @@ use super::process::Process;
 use halfopen::synth::kinds::{Answers, Flood};
 use halfopen::synth::scenario::Traffic;
 use halfopen::synth::{Scenario, address::Targets};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -63,7 +63,11 @@ pub fn main() {
         ["listen", address] => listen(address),
         ["connect", address, count] => connect(address.parse().unwrap(), count.parse().unwrap()),
         ["refuse", address, count] => be_refused(address.parse().unwrap(), count.parse().unwrap()),
-        ["forge", address, count] => forge(address, count.parse().unwrap()),
+        ["forge", address, count] => forge(address, count.parse().unwrap(), BURST.1),
+        ["forge", address, count, pause] => {
+            forge(address, count.parse().unwrap(), Duration::from_millis(pause.parse().unwrap()));
+        }
+        ["receive", address] => receive(address),
         ["get", address, path] => fetch(address, path),
         _ => panic!("unknown task '{task}'"),
     }
@@ -103,8 +107,30 @@ fn be_refused(server: SocketAddr, count: usize) {
     }
 }
 
-/// Sends so many SYNs from as many forged sources, in frames of its own making.
-fn forge(server: &str, count: u64) {
+/// Takes what is posted to it, one HTTP request a connection, and says each body on a line.
+fn receive(address: &str) {
+    let listener = TcpListener::bind(address).unwrap();
+    println!("{LISTENING}{}", listener.local_addr().unwrap());
+    for stream in listener.incoming() {
+        let mut stream = BufReader::new(stream.unwrap());
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+            let lower = line.to_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        println!("{}", String::from_utf8(body).unwrap().trim());
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = stream.into_inner().write_all(answer);
+    }
+}
+
+/// Sends so many SYNs from as many forged sources, in frames of its own making, with a pause after each burst.
+fn forge(server: &str, count: u64, pause: Duration) {
     let servers = Targets::try_from(server.to_owned()).unwrap();
     let flood = Flood { servers, rate: 10_000.0, count, answers: Answers::Drop, ..Flood::default() };
     let mut stream = Scenario::new(1, Duration::from_secs(600)).with(Traffic::Flood(flood)).stream();
@@ -116,7 +142,7 @@ fn forge(server: &str, count: u64) {
         let Some(_) = stream.next_frame(&mut frame) else { break };
         super::send(&mut link, &frame);
         if sent % BURST.0 == 0 {
-            std::thread::sleep(BURST.1);
+            std::thread::sleep(pause);
         }
     }
     assert_eq!(stream.tally().attempts, count);

@@ -2,10 +2,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod browser;
 pub mod helper;
 pub mod monitoring;
 pub mod namespaces;
 pub mod process;
+pub mod served;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

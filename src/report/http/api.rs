@@ -75,7 +75,7 @@ pub(super) async fn embryonic(
         return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let work = move |web: &Web| -> Result<(Option<String>, Vec<EmbryonicView>, Snapshot), ApiError> {
-        let snapshot = web.source.snapshot();
+        let snapshot = web.shown();
         if let Some(name) = &server {
             let known = snapshot.servers.iter().any(|view| view.server == *name);
             if !known && name.parse::<SocketAddr>().is_err() {

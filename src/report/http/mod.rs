@@ -4,6 +4,7 @@
 
 mod api;
 mod listen;
+mod live;
 mod places;
 
 pub use listen::{HttpError, Listeners};
@@ -11,7 +12,7 @@ pub use places::{ConnectionCounters, MAX_CONNECTIONS, MAX_PER_PEER};
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::snapshot::{Snapshot, SnapshotSource};
-use super::{page, text};
+use super::text;
 use crate::config::TelemetryPath;
 use axum::Router;
 use axum::extract::State;
@@ -26,7 +27,8 @@ use tokio::sync::Semaphore;
 pub type Reload = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// What the page links to, besides the metrics.
-pub(super) const LINKS: [&str; 6] = [
+pub(super) const LINKS: [&str; 7] = [
+    "/api/v1/overview",
     "/api/v1/servers",
     "/api/v1/incidents",
     "/api/v1/embryonic",
@@ -46,6 +48,7 @@ pub struct Web {
     reload: Reload,
     /// Each listing looks at the whole table: a few at a time.
     listings: Arc<Semaphore>,
+    live: live::Live,
 }
 
 impl Web {
@@ -62,18 +65,22 @@ impl Web {
             telemetry_path,
             reload,
             listings: Arc::new(Semaphore::new(MAX_LISTINGS)),
+            live: live::Live::new(),
         })
     }
 
     /// Every route.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
-            .route("/", get(index))
-            .route("/style.css", get(style))
+            .route("/", get(live::index))
+            .route("/style.css", get(live::style))
+            .route("/page.js", get(live::script))
+            .route("/icon.svg", get(live::icon))
             .route(self.telemetry_path.as_str(), get(telemetry))
             .route("/-/healthy", get(async || "halfopen is healthy.\n"))
             .route("/-/ready", get(ready))
             .route("/-/reload", post(reload))
+            .route("/api/v1/overview", get(live::overview))
             .route("/api/v1/servers", get(api::servers))
             .route("/api/v1/embryonic", get(api::embryonic))
             .route("/api/v1/incidents", get(api::incidents))
@@ -87,7 +94,12 @@ impl Web {
 
     /// A snapshot, taken where waiting for a lock holds up no other request.
     async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, ApiError> {
-        self.blocking(|web| web.source.snapshot()).await
+        self.blocking(Self::shown).await
+    }
+
+    /// A snapshot as whoever looks may see it; the one place where the page and the API get theirs.
+    fn shown(&self) -> Snapshot {
+        self.source.snapshot()
     }
 
     async fn blocking<T: Send + 'static>(
@@ -120,7 +132,8 @@ async fn safe_headers(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, &str); 4] = [
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -130,15 +143,6 @@ async fn safe_headers(mut response: Response) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-async fn index(State(web): State<Arc<Web>>) -> Result<impl IntoResponse, ApiError> {
-    let body = web.blocking(|web| page::page(&web.source.snapshot(), web.telemetry_path.as_str())).await?;
-    Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body))
-}
-
-async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)
 }
 
 async fn telemetry(State(web): State<Arc<Web>>) -> Result<impl IntoResponse, ApiError> {

@@ -57,8 +57,13 @@ impl Performance {
 
 /// Most memory this process has held at once, bytes: `VmHWM` of proc(5). 0 where there is no such file.
 pub fn peak_rss() -> u64 {
+    memory("VmHWM:")
+}
+
+/// What proc(5) says of this process's memory, bytes; 0 where there is no such file.
+pub(super) fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = |line: &str| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+    let kilobytes = |line: &str| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
     status.lines().find_map(kilobytes).unwrap_or(0) * 1024
 }
 

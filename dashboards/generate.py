@@ -386,9 +386,9 @@ def server():
                 thresholds=steps((None, GREEN), (0.5, YELLOW), (0.8, RED)), noValue="queue size unknown", min=0,
             ),
             panel(
-                "stat", "Time to full", "If this goes on, when is the queue full? By a line through the last two minutes.",
-                [target('min(server:halfopen_server_backlog_full:seconds{server="$server"} > 0)', "full in")], 4, 4, "s",
-                thresholds=steps((None, RED), (120, YELLOW), (600, GREEN)), noValue="not filling", options={"graphMode": "none"},
+                "stat", "Time to full", "If this goes on, when is the queue full? The sensor walks the server's own rule forward, up to two minutes; 0 is full.",
+                [target(f"min(halfopen_server_backlog_time_to_full_seconds{{{on}}})", "full in")], 4, 4, "s",
+                thresholds=steps((None, RED), (30, ORANGE), (60, YELLOW)), noValue="not filling", options={"graphMode": "none"},
             ),
             panel(
                 "stat", "Server mode", "How does it treat SYNs: does it queue them, send cookies, or drop them?",

@@ -47,9 +47,9 @@ fn main() {
         groups.entry(group).or_default().push(Case { truth, points, backlog });
     }
     println!(
-        "| case | SYN/s | most held | within 5 % | mean off | worst | first refusal | foreseen at half |"
+        "| case | SYN/s | most held | within 5 % | mean off | worst | alarm | first refusal | foreseen at half |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (group, cases) in &mut groups {
         cases.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
         cases.sort_by_key(|case| case.backlog);
@@ -70,16 +70,27 @@ fn row(group: &str, case: &Case) -> String {
     let name = case.truth.about["name"].as_str().unwrap();
     let Agreement { within, mean, largest, .. } = Agreement::of(&case.points, case.backlog);
     let most = case.points.iter().map(|point| point.kernel).max().unwrap();
-    let refusal = compare::first_refusal(&case.truth);
+    // By the kernel's own counters where they are this case's alone.
+    let counted = case.truth.first_counted();
+    let refusal =
+        if case.truth.about["alone"] == true { counted } else { compare::first_refusal(&case.truth) };
+    let began = compare::began(&case.truth);
+    // Only where something was to be foreseen: the whole detector is a hundred times slower than the model.
+    let alarm = refusal
+        .and_then(|_| compare::seen(&case.truth, true).raised(&case.truth, |_| true))
+        .map(|alarm| format!("{:.1} s", alarm - began));
     let half = case.points.iter().find(|point| point.model * 2 >= case.backlog);
     let foreseen = half.filter(|half| refusal.is_some_and(|at| at > half.second)).map(|half| {
-        half.time_to_full.map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", half.second + time))
+        half.time_to_full
+            .map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", half.second + time - began))
     });
     format!(
-        "| {group} {name} | {:.2} | {most} | {:.0} % | {mean:.1} | {largest} | {} | {} |",
+        "| {group} {name} | {:.2} | {most} | {:.0} % | {mean:.1} | {largest} | {} | {}{} | {} |",
         rate(case),
         within * 100.0,
-        refusal.map_or_else(String::new, |at| format!("{at:.1} s")),
+        alarm.unwrap_or_default(),
+        refusal.map_or_else(String::new, |at| format!("{:.1} s", (at - began).max(0.0))),
+        if counted.is_some() { " (counted)" } else { "" },
         foreseen.unwrap_or_default(),
     )
 }

@@ -280,6 +280,7 @@ fn filled(expr: &str) -> String {
 fn may_be_empty(expr: &str, with_node: bool) -> bool {
     expr.contains("rate2m_avg1d")
         || expr.contains("backlog_full:seconds")
+        || expr.contains("backlog_time_to_full_seconds")
         || expr.contains("flash_crowd\"}")
         || (expr.contains("node_") && !with_node)
 }

@@ -12,7 +12,8 @@ pub struct DetectConfig {
     /// Mean time between false alarms of one watched key. Default 10^7 s, 116 days: with it a false page is rarer than a real
     /// outage. The threshold grows by the logarithm of the number of keys, so that it holds for each of them together.
     pub false_alarm_interval: Duration,
-    /// Fewest unresolved attempts in an episode before a flood is raised. Default 20: fewer cannot fill any queue in use.
+    /// Fewest unresolved attempts in an episode before a flood is raised. Default 20: fewer cannot fill any queue in use. Half of
+    /// a configured queue is enough for the occupancy alarm.
     pub floor: u64,
     /// Unresolved attempts a second that make a flood critical. Default 100: fills a queue of 511 in 5 s.
     pub critical_rate: f64,

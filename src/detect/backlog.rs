@@ -5,18 +5,26 @@
 //! A host says itself what it holds: an entry's SYN-ACK comes again at set times, and one that does not has none. Between those
 //! times the host's own rules are followed (`profile`), and what then shows corrects the count (`queue`).
 
+mod deferral;
 mod displaced;
+mod growth;
 mod mode;
+pub(super) mod note;
 pub mod profile;
 mod queue;
+mod schedule;
 
+use self::deferral::Deferral;
 use self::displaced::Displaced;
+use self::growth::Growth;
 use self::mode::Recent;
+use self::note::{Note, What};
 use self::profile::Profile;
 use self::queue::{Queue, Shown};
+use self::schedule::Schedule;
 use super::hash::KeyedHash;
 use crate::time::Timestamp;
-use crate::track::event::{EventKind, HandshakeEvent, HandshakeState, Outcome};
+use crate::track::event::HandshakeEvent;
 use std::time::Duration;
 
 pub use self::mode::Verdict;
@@ -38,19 +46,42 @@ pub struct Limit {
     pub estimated: bool,
 }
 
+/// What a model says at the end of a bin, for whoever judges it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Entries in the queue.
+    pub entries: u64,
+    /// Of these, whose first timer went off and whose SYN-ACK came again: nobody acknowledged it for a second.
+    pub old: u64,
+    /// How many it holds at the most; none where that is neither configured nor learned.
+    pub limit: Option<Limit>,
+    /// Entries a second that come and stay.
+    pub growth: f64,
+    /// If entries go on coming as they do and none goes, it is full after this; none where its size is not known or none come.
+    pub full_within: Option<Duration>,
+    /// How the server treats SYNs.
+    pub verdict: Verdict,
+}
+
 /// The queue of one server.
 ///
-/// Give it every event of that server with [`Self::on_event`], in order, and [`Self::advance`] it before asking. Memory: 42 kB,
+/// Give it every event of that server with [`Self::on_event`], in order, and [`Self::advance`] it before asking. Memory: 36 kB,
 /// whatever comes.
 #[derive(Debug)]
 pub struct BacklogModel {
+    /// What the queue goes by: as configured, as inferred, or Linux while nothing is known.
     profile: Profile,
+    /// As configured.
+    configured: Option<Profile>,
     queue: Queue,
     /// As configured.
     backlog: Option<u64>,
     /// Entries that were there when cookies or drops began.
     learned: Option<f64>,
     recent: Recent,
+    growth: Growth,
+    schedule: Schedule,
+    deferral: Deferral,
     displaced: Displaced,
     hash: KeyedHash,
     now: Timestamp,
@@ -59,17 +90,24 @@ pub struct BacklogModel {
 }
 
 impl BacklogModel {
-    /// An empty queue. `backlog`: what the server listens with, capped by its `somaxconn`; none where it is not known.
-    /// `seed` keys the hash of what is kept by flow.
-    pub fn new(profile: Profile, backlog: Option<u64>, seed: u64) -> Self {
+    /// An empty queue. `profile`: the kind of host; where none is given it is inferred, and Linux until then. `backlog`: what
+    /// the server listens with, capped by its `somaxconn`; none where it is not known. `seed` keys the hash of what is kept by flow.
+    pub fn new(profile: impl Into<Option<Profile>>, backlog: Option<u64>, seed: u64) -> Self {
+        let configured = profile.into();
+        let profile = configured.unwrap_or_default();
         let queue = Queue::new(profile);
-        let recent = Recent::new(queue.width());
+        let (recent, growth) = (Recent::new(queue.width()), Growth::new(queue.width()));
+        let deferral = Deferral::new(queue.width());
         Self {
             profile,
+            configured,
             queue,
             backlog,
             learned: None,
             recent,
+            growth,
+            schedule: Schedule::default(),
+            deferral,
             displaced: Displaced::new(),
             hash: KeyedHash::new(seed),
             now: Timestamp::EPOCH,
@@ -78,15 +116,32 @@ impl BacklogModel {
     }
 
     /// Whether it was made for this.
-    pub fn is_for(&self, profile: Profile, backlog: Option<u64>) -> bool {
-        (self.profile, self.backlog) == (profile, backlog)
+    pub fn is_for(&self, profile: Option<Profile>, backlog: Option<u64>) -> bool {
+        (self.configured, self.backlog) == (profile, backlog)
+    }
+
+    /// The kind of host, and whether that was inferred; none where it is neither configured nor to be told yet.
+    pub fn profile(&self) -> Option<(Profile, bool)> {
+        let inferred = || self.schedule.profile().map(|profile| (profile, true));
+        self.configured.map(|profile| (profile, false)).or_else(inferred)
+    }
+
+    /// What it says now. O(1).
+    pub fn reading(&self) -> Reading {
+        let (entries, limit, growth) = (self.occupancy(), self.limit(), self.growth.rate());
+        let full_within = limit.filter(|_| growth > 0.0).map(|limit| {
+            let left = limit.entries.saturating_sub(entries);
+            Duration::from_secs_f64((left as f64 / growth).min(HORIZON.as_secs_f64()))
+        });
+        let old = (self.queue.len() - self.queue.young()).min(entries);
+        Reading { entries, old, limit, growth, full_within, verdict: self.mode() }
     }
 
     /// Entries in the queue now.
     pub fn occupancy(&self) -> u64 {
         match self.limit() {
-            Some(limit) => self.queue.len().min(limit.entries),
-            None => self.confirmed(),
+            Some(limit) => (self.queue.len() + self.deferral.held()).min(limit.entries),
+            None => self.confirmed() + self.deferral.held(),
         }
     }
 
@@ -110,7 +165,7 @@ impl BacklogModel {
     pub fn time_to_full(&self) -> Option<Duration> {
         let limit = self.limit()?.entries;
         let backlog = self.pruning_backlog()?;
-        self.queue.time_to(limit, backlog, self.recent.growth(), self.now, HORIZON)
+        self.queue.time_to(limit, backlog, self.growth.rate(), self.now, HORIZON)
     }
 
     /// How the server treats SYNs, why, and how sure that is.
@@ -125,59 +180,61 @@ impl BacklogModel {
 
     /// Takes one event of this server.
     pub fn on_event(&mut self, event: &HandshakeEvent) {
-        self.advance(event.ts);
-        let (ts, weight) = (event.ts, event.weight);
-        match event.kind {
-            EventKind::Opened { .. } => self.queue.asked(ts, weight),
-            EventKind::Answered { after, .. } => {
+        match Note::of(event, &self.hash, 0) {
+            Some(note) => self.take(&note),
+            None => self.advance(event.ts),
+        }
+    }
+
+    /// Takes what one event said.
+    pub(super) fn take(&mut self, note: &Note) {
+        self.advance(note.ts);
+        let Note { ts, weight, .. } = *note;
+        match note.what {
+            What::Asked => self.queue.asked(ts, weight),
+            What::Answered => {
                 // A host that drops SYNs answers only those it has room for.
                 let cookies = self.profile != Profile::LinuxNoCookies && !self.recent.drops();
                 let full = cookies && self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
                 self.recent.answered(weight);
-                self.queue.answered(ts, after, weight, full);
-                if after >= self.queue.width() {
-                    self.displaced.note(self.hash.endpoint(event.flow.orig), ts);
+                self.growth.add(i64::from(weight));
+                self.queue.answered(ts, note.age(), weight, full);
+                if note.age() >= self.queue.width() {
+                    self.displaced.note(note.orig, ts);
                 }
             }
-            EventKind::SynAckRetransmitted { after_ack, age, .. } => {
-                if after_ack {
-                    self.recent.overflowed(weight, age);
-                }
-                self.came_again(event, age);
+            What::Repeated => {
+                self.recent.spoke();
+                self.schedule.repeated(note.number, note.age(), weight);
+                self.came_again(note);
             }
-            EventKind::Closed { outcome, state: HandshakeState::SynReceived, after, .. } => match outcome {
-                // A full accept queue leaves it where it is.
-                Outcome::Completed if self.recent.overflows() => self.recent.left(weight, true),
-                Outcome::Completed | Outcome::Refused | Outcome::Reset => {
-                    let hash = self.hash.endpoint(event.flow.orig);
-                    let birth = self.displaced.birth(hash).unwrap_or(ts.minus(after));
-                    self.displaced.forget(hash);
-                    self.recent.left(weight, outcome == Outcome::Completed);
-                    self.queue.left(ts, birth, weight);
+            What::RepeatedAfterAck => {
+                self.recent.spoke();
+                if !self.deferral.after_ack(self.queue.stage_that_ends(note.age()), weight) {
+                    self.recent.overflowed(weight, note.age());
+                    self.came_again(note);
                 }
-                // Our table's doing, or a SYN that the server answers with a challenge and that changes nothing there
-                // (net/ipv4/tcp_minisocks.c, `tcp_check_req`).
-                Outcome::Superseded | Outcome::Evicted | Outcome::Unanswered | Outcome::Abandoned => {}
-            },
-            EventKind::Closed { .. }
-            | EventKind::Untracked { .. }
-            | EventKind::SynRetransmitted { .. }
-            | EventKind::Overdue { .. }
-            | EventKind::UnsolicitedSynAck
-            | EventKind::UnsolicitedRst
-            | EventKind::Mismatched { .. }
-            | EventKind::SimultaneousOpen
-            | EventKind::Oddity(_)
-            | EventKind::HalfOpen { .. } => {}
+            }
+            // A full accept queue leaves it where it is.
+            What::Completed if self.recent.overflows() => self.recent.completed(weight),
+            What::Completed | What::Reset => {
+                if note.what == What::Completed {
+                    self.recent.completed(weight);
+                    self.deferral.completed(weight);
+                }
+                self.growth.add(-i64::from(weight));
+                let birth = self.displaced.birth(note.orig).unwrap_or(ts.minus(note.age()));
+                self.displaced.forget(note.orig);
+                self.queue.left(ts, birth, weight);
+            }
         }
     }
 
     /// A SYN-ACK came again.
-    fn came_again(&mut self, event: &HandshakeEvent, age: Duration) {
-        let hash = self.hash.endpoint(event.flow.orig);
-        let birth = self.displaced.birth(hash).unwrap_or(event.ts.minus(age));
-        match self.queue.repeated(event.ts, birth, event.weight) {
-            Some(birth) => self.displaced.note(hash, birth),
+    fn came_again(&mut self, note: &Note) {
+        let birth = self.displaced.birth(note.orig).unwrap_or(note.ts.minus(note.age()));
+        match self.queue.repeated(note.ts, birth, note.weight) {
+            Some(birth) => self.displaced.note(note.orig, birth),
             None => {
                 self.never_repeated = 0;
                 if self.queue.always_cookies {
@@ -201,12 +258,30 @@ impl BacklogModel {
         }
         self.recent.pass(begun);
         self.recent.show(shown);
+        self.growth.pass(begun);
+        self.deferral.pass(begun, self.queue.ends());
+        self.schedule.pass(self.queue.width().saturating_mul(begun), self.queue.len());
         self.never_repeated =
             if shown.repeated > 0 { 0 } else { self.never_repeated.saturating_add(shown.unrepeated) };
         if self.never_repeated >= NEVER_REPEATED && self.queue.len() == self.queue.young() {
             self.queue.always_cookies = true;
         }
         self.learn(shown);
+        self.recognise();
+    }
+
+    /// Goes by the schedule that the host shows, where nobody said what it is.
+    fn recognise(&mut self) {
+        if self.configured.is_none()
+            && let Some(profile) = self.schedule.profile()
+            && profile != self.profile
+        {
+            self.profile = profile;
+            self.queue = self.queue.under(profile, self.now);
+            self.recent.set_width(self.queue.width());
+            self.growth = Growth::new(self.queue.width());
+            self.deferral = Deferral::new(self.queue.width());
+        }
     }
 
     /// Learns the limit from what was held when the server refused SYNs their place.

@@ -58,6 +58,8 @@ pub(super) struct Features {
     pub(super) history: f64,
     /// It has sent SYN-ACKs before.
     pub(super) answers: bool,
+    /// By the model of its queue, its accept queue is full.
+    pub(super) overflows: bool,
     /// Seconds of traffic heard since the oldest of these overdue attempts could have begun.
     pub(super) heard: f64,
 }
@@ -99,6 +101,22 @@ impl Features {
         self.history >= HISTORY && self.usual_completed >= 3.0 && self.dry
     }
 
+    /// Real clients wait: most SYNs come again.
+    fn is_repeated(&self) -> bool {
+        self.repeated_share() >= 0.5
+    }
+
+    /// Hardly more is asked of it than usual, or by the same clients again.
+    fn usual_load(&self) -> bool {
+        self.attempting <= 2.0 * self.usual_attempts + 5.0 || self.is_repeated()
+    }
+
+    /// It leaves SYNs without an answer though it lives and its queue has room, and no more is asked of it than usual: its program
+    /// does not accept. A flood that drops look like this because somebody configured too large a queue asks for more.
+    pub(super) fn does_not_accept(&self) -> bool {
+        self.overflows && self.usual_load()
+    }
+
     fn rise_of_completions(&self) -> f64 {
         // Without history any completion is a rise, but then it must outnumber what failed by far.
         if self.history >= HISTORY { self.completed - self.usual_completed } else { self.completed / 2.0 }
@@ -107,10 +125,12 @@ impl Features {
     /// What raised the statistic.
     pub(super) fn verdict(&self) -> Verdict {
         let unresolved = self.units - self.usual_units;
-        let repeated = self.repeated_share() >= 0.5;
         // Beyond what is usual: the clients that never acknowledge are still in the window when a server falls silent.
         let mostly_unanswered =
             (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units);
+        if self.does_not_accept() {
+            return Verdict::Raise(IncidentKind::AcceptOverflow);
+        }
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
         if crowd >= 2.0 * unresolved
@@ -120,8 +140,7 @@ impl Features {
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
         // again): the server is gone. Completions take seconds to run dry: until then it is not called a flood either.
-        let usual_load = self.attempting <= 2.0 * self.usual_attempts + 5.0 || repeated;
-        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && usual_load {
+        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && self.usual_load() {
             if self.silent() || (self.completing < 0.75 * self.usual_completed && self.alarming >= PATIENT) {
                 return Verdict::Raise(IncidentKind::Outage);
             }
@@ -130,7 +149,7 @@ impl Features {
             }
         }
         // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
-        if !self.answers && repeated && self.copies == 0.0 && self.completed == 0.0 {
+        if !self.answers && self.is_repeated() && self.copies == 0.0 && self.completed == 0.0 {
             return Verdict::DeadServer;
         }
         Verdict::Raise(self.flood())
@@ -138,7 +157,9 @@ impl Features {
 
     /// Which flood: by how many sources, and how often each.
     pub(super) fn flood(&self) -> IncidentKind {
-        if (self.sources <= FEW_SOURCES && self.entries + self.copies >= 2.0 * self.sources)
+        // None counted yet, where a model alarms before the grace age is over, says nothing.
+        let counted = self.entries + self.copies > 0.0;
+        if (counted && self.sources <= FEW_SOURCES && self.entries + self.copies >= 2.0 * self.sources)
             || self.entries > MANY_EACH * self.sources
             || self.few_rose()
         {
@@ -156,26 +177,27 @@ impl Features {
         rose > 0.0 && entries - sources >= 0.5 * rose && sources - self.usual_each_bin <= FEW_SOURCES
     }
 
-    /// How the server treats SYNs.
-    pub(super) fn mode(&self) -> ServerMode {
+    /// How the server treats SYNs, and how sure that is, from 0 to 1: the share of what was seen that says so.
+    pub(super) fn mode(&self) -> (ServerMode, f64) {
         if self.answer_after_ack >= 10.0 && self.answer_after_ack >= 0.1 * self.completed {
-            return ServerMode::AcceptOverflow;
+            let all = self.answer_after_ack + self.completed;
+            return (ServerMode::AcceptOverflow, share(self.answer_after_ack, all).sqrt());
         }
         if self.overdue >= 10.0 && self.answers && self.answered < 0.2 * self.attempts {
-            return ServerMode::Drop;
+            return (ServerMode::Drop, 1.0 - share(self.answered, self.attempts));
         }
         // A queue repeats an unacknowledged SYN-ACK after 1 s; a cookie has nothing to repeat. Only silence that was listened
         // to long enough says cookie.
         if self.answer_repeated >= 3.0 && self.answer_repeated >= 0.2 * self.overdue_answered {
-            return ServerMode::Queue;
+            return (ServerMode::Queue, share(self.answer_repeated, self.overdue_answered).min(1.0).sqrt());
         }
         if self.overdue_answered >= 20.0
             && self.answer_repeated < 0.05 * self.overdue_answered
             && self.heard >= 3.0
         {
-            return ServerMode::Cookie;
+            return (ServerMode::Cookie, 1.0 - share(self.answer_repeated, self.overdue_answered));
         }
-        ServerMode::Unknown
+        (ServerMode::Unknown, 0.0)
     }
 }
 

@@ -168,7 +168,9 @@ fn the_mode_is_what_the_wire_shows() {
         ("nothing unresolved", Features { overdue: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Unknown),
     ];
     for (name, features, expected) in cases {
-        assert_eq!(features.mode(), expected, "{name}");
+        let (mode, confidence) = features.mode();
+        assert_eq!(mode, expected, "{name}");
+        assert!((0.0..=1.0).contains(&confidence), "{name}: {confidence}");
     }
 }
 

@@ -108,6 +108,8 @@ impl Court {
         for set in &watch.sources {
             sources.union(set, &mut self.sketches);
         }
+        let (mode, confidence) = watch.mode(features);
+        let (fill, estimated) = watch.fill(&self.config);
         let incident = Incident {
             id: String::new(),
             kind,
@@ -118,12 +120,14 @@ impl Court {
             detected_at: bin.end,
             ended_at: None,
             end_reason: None,
-            server_mode: features.mode(),
+            server_mode: mode,
+            server_mode_confidence: confidence,
             syn_rate_peak: watch.peak_rate(),
             attempts: watch.totals[0].saturating_sub(watch.before[0]),
             completed: watch.totals[1].saturating_sub(watch.before[1]),
             embryonic_peak: watch.embryonic(),
-            backlog_occupancy_peak: watch.occupancy() / watch.backlog(&self.config),
+            backlog_occupancy_peak: fill,
+            backlog_occupancy_estimated: estimated,
             distinct_sources: sources.estimate().0.round() as u64,
             capture_loss: bin.loss,
             evidence: tell::evidence(watch, features, &self.config, keys, visibility),
@@ -165,8 +169,13 @@ impl Court {
         told.attempts = watch.totals[0].saturating_sub(running.before[0]);
         told.completed = watch.totals[1].saturating_sub(running.before[1]);
         told.embryonic_peak = told.embryonic_peak.max(watch.embryonic());
-        told.backlog_occupancy_peak =
-            told.backlog_occupancy_peak.max(watch.occupancy() / watch.backlog(&self.config));
+        let (fill, estimated) = watch.fill(&self.config);
+        if told.backlog_occupancy_estimated && !estimated {
+            // From now on it is known: what was guessed before no longer counts.
+            (told.backlog_occupancy_peak, told.backlog_occupancy_estimated) = (fill, false);
+        } else if told.backlog_occupancy_estimated == estimated {
+            told.backlog_occupancy_peak = told.backlog_occupancy_peak.max(fill);
+        }
         told.capture_loss = told.capture_loss.max(bin.loss);
         let calm = watch.is_calm(told.kind, &features, mean);
         running.calm = if calm { running.calm + 1 } else { 0 };
@@ -174,7 +183,7 @@ impl Court {
         if running.calm >= needed {
             let reason = match told.kind {
                 IncidentKind::Outage => "the server completes handshakes again, or nobody asks it any more",
-                IncidentKind::AcceptOverflow => "no SYN-ACK after an ACK any more",
+                IncidentKind::AcceptOverflow => "SYNs are answered again, and no SYN-ACK comes after its ACK",
                 IncidentKind::FlashCrowd => "as many handshakes as usual again",
                 IncidentKind::SpoofedFlood
                 | IncidentKind::DirectFlood
@@ -195,8 +204,9 @@ impl Court {
         told.distinct_sources = running.sources.estimate().0.round() as u64;
         // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
         let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
-        if lasts && features.mode() != ServerMode::Unknown {
-            told.server_mode = features.mode();
+        let (mode, confidence) = watch.mode(&features);
+        if lasts && mode != ServerMode::Unknown {
+            (told.server_mode, told.server_mode_confidence) = (mode, confidence);
         }
         let mut kind = told.kind;
         // The first bins may mislead; what the window says later stands, as long as it still alarms.

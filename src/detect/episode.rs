@@ -2,7 +2,7 @@
 //!
 //! Bounded: so many run at once, so many that ended are remembered; the journal has the rest. Decides nothing.
 
-use super::incident::{Change, Incident, IncidentKind, JournalEntry, Severity};
+use super::incident::{Change, Incident, IncidentKind, JournalEntry, ServerMode, Severity};
 use super::sources::{SketchPool, SourceSet};
 use crate::time::Timestamp;
 use std::collections::VecDeque;
@@ -19,8 +19,9 @@ pub(super) struct Running {
     pub(super) calm: u32,
     /// Bin of the last word in the journal.
     told: u64,
-    /// The peak rate when last told.
+    /// The peak rate and the mode when last told.
     told_rate: f64,
+    told_mode: ServerMode,
     /// Sources of unresolved attempts since its onset.
     pub(super) sources: SourceSet,
     /// Totals (attempts, completed) of its key before the onset.
@@ -77,8 +78,8 @@ impl Episodes {
             event: Change::Raised,
             incident: incident.clone(),
         });
-        let told_rate = incident.syn_rate_peak;
-        let running = Running { incident, calm: 0, told: bin, told_rate, sources, before };
+        let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
+        let running = Running { incident, calm: 0, told: bin, told_rate, told_mode, sources, before };
         if number == self.running.len() {
             self.running.push(Some(running));
         } else {
@@ -105,14 +106,17 @@ impl Episodes {
         let changed = running.incident.kind != kind;
         let graver =
             severity > running.incident.severity || (changed && severity != running.incident.severity);
-        let grew =
-            running.incident.syn_rate_peak >= 2.0 * running.told_rate && bin >= running.told + UPDATE_EVERY;
+        let a_while_ago = bin >= running.told + UPDATE_EVERY;
+        let grew = running.incident.syn_rate_peak >= 2.0 * running.told_rate && a_while_ago;
+        // That a server begins to send cookies, or to drop, is news.
+        let turned = running.incident.server_mode != running.told_mode && a_while_ago;
         running.incident.kind = kind;
         if graver {
             running.incident.severity = severity;
         }
-        if changed || graver || grew {
+        if changed || graver || grew || turned {
             (running.told, running.told_rate) = (bin, running.incident.syn_rate_peak);
+            running.told_mode = running.incident.server_mode;
             self.news.push(JournalEntry { ts, event: Change::Updated, incident: running.incident.clone() });
         }
         if changed {

@@ -163,6 +163,8 @@ pub struct Incident {
     pub end_reason: Option<&'static str>,
     /// How the server treats SYNs.
     pub server_mode: ServerMode,
+    /// How sure that is, 0 to 1.
+    pub server_mode_confidence: f64,
     /// Highest rate of attempts in a second.
     pub syn_rate_peak: f64,
     /// Attempts since the onset.
@@ -173,6 +175,8 @@ pub struct Incident {
     pub embryonic_peak: u64,
     /// Highest estimated share of the server's SYN queue, 0 to 1 (above 1 where more embryonic connections were seen than it holds).
     pub backlog_occupancy_peak: f64,
+    /// No model of its queue stood behind that, or its size was assumed or learned.
+    pub backlog_occupancy_estimated: bool,
     /// Distinct sources of unresolved attempts, estimated.
     pub distinct_sources: u64,
     /// Share of frames lost before us meanwhile, 0 to 1.
@@ -182,7 +186,7 @@ pub struct Incident {
 }
 
 /// What is known of one server, with or without an incident.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct ServerView {
     /// Name from the configuration, or `address:port`, or `other` for what was folded.
     pub server: String,
@@ -203,12 +207,25 @@ pub struct ServerView {
     pub embryonic_syn_received: u64,
     /// Entries the server's own SYN queue is reckoned to hold.
     pub backlog_occupancy: f64,
+    /// There is no model of its queue: these are the embryonic connections with a SYN-ACK, of which the server may hold fewer.
+    pub backlog_occupancy_estimated: bool,
     /// Its size; none where neither configured nor learned.
     pub backlog_limit: Option<u64>,
+    /// The size was learned from when the server sent cookies or dropped.
+    pub backlog_limit_estimated: bool,
+    /// Seconds until it is full at the present growth, 0 where it is; none where it does not fill within two minutes, or
+    /// nobody knows its size.
+    pub backlog_time_to_full_seconds: Option<f64>,
+    /// How its host keeps entries, by its name in the configuration; none where neither configured nor to be told yet.
+    pub profile: Option<String>,
+    /// That was told by when its SYN-ACKs come again.
+    pub profile_inferred: bool,
     /// Sources of unresolved attempts in the last minute, estimated.
     pub distinct_sources: u64,
     /// How it treats SYNs.
     pub mode: ServerMode,
+    /// How sure that is, 0 to 1.
+    pub mode_confidence: f64,
     /// Each signal with its threshold: why it was, or was not, flagged.
     pub evidence: Vec<Evidence>,
 }

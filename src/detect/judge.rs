@@ -3,6 +3,7 @@
 //! Servers first, then the hosts, sites and the sensor without what servers explain, so that one victim neither masks the rest
 //! nor alarms four times. No I/O, no clock.
 
+use super::backlog::Reading;
 use super::episode::Episodes;
 use super::hash::KeyedHash;
 use super::ledger::{Key, Ledger, site};
@@ -27,6 +28,8 @@ const SCAN_SHARE: u32 = 8;
 const SERVERS_PER_HOST: usize = 256;
 /// Servers that may be made in one bin, which bounds its work.
 const NEW_PER_BIN: u32 = 512;
+/// Servers in trouble that are told of in one bin: more than can have a model.
+const TROUBLED_PER_BIN: usize = 512;
 /// Places that may be cleared for others in one bin.
 const EVICTIONS_PER_BIN: u32 = 32;
 
@@ -46,6 +49,8 @@ pub(super) struct Court {
     pub(super) charged: BTreeMap<(bool, IpAddr), usize>,
     /// Servers that may still be made in this bin.
     new_left: u32,
+    /// Servers whose attempts stay unresolved in this bin, for whoever makes models of their queues.
+    pub(super) troubled: Vec<Endpoint>,
 }
 
 /// The bin being closed.
@@ -88,6 +93,7 @@ impl Court {
             warm: Vec::new(),
             charged: BTreeMap::new(),
             new_left: 0,
+            troubled: Vec::new(),
         };
         court.seat_configured(0);
         court
@@ -229,6 +235,9 @@ impl Court {
         if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {
             running.sources.union(sources, &mut self.sketches);
         }
+        if watch.is_troubled() && self.troubled.len() < TROUBLED_PER_BIN {
+            self.troubled.push(at);
+        }
         let hot = self.step(bin, number, units, 1.0);
         let grouped = alarmed || self.group_alarmed(at.addr);
         if !self.has_incident(number) && (!hot || grouped) {
@@ -336,12 +345,23 @@ impl Court {
         match watch.incident {
             Some(incident) => self.follow(bin, number, incident, mean),
             None => {
-                let flood = (sum >= h || watch.crowded >= 2) && watch.rise >= watch.settings.floor;
+                let flood =
+                    (sum >= h && watch.rise >= watch.settings.floor) || watch.is_crowded(&self.config);
                 self.consider(bin, number, flood);
             }
         }
         self.keep_warm(number);
         rising
+    }
+
+    /// What the model of a server's queue says at the end of the bin that is closed next; none where it has none any more.
+    pub(super) fn read_queue(&mut self, at: Endpoint, reading: Option<Reading>) {
+        if let Some(watch) = self.ledger.find(Key::Server(at)).and_then(|n| self.ledger.get_mut(n)) {
+            match (&mut watch.queue, reading) {
+                (Some(queue), Some(reading)) => **queue = reading,
+                (queue, reading) => *queue = reading.map(Box::new),
+            }
+        }
     }
 
     /// Whether nothing is left to happen if nothing comes.
@@ -357,7 +377,7 @@ impl Court {
         for key in keys {
             let settings = Settings::of(key, config, servers);
             if let Some(watch) = self.ledger.find(key).and_then(|number| self.ledger.get_mut(number)) {
-                watch.settings = settings;
+                (watch.settings, watch.queue) = (settings, None);
             }
         }
         self.seat_configured(bin);

@@ -81,6 +81,9 @@ pub(super) struct Ledger {
     pub(super) evictions: u32,
 }
 
+/// Slots by which the table grows.
+pub(super) const GROWTH: usize = 1024;
+
 /// Source sketches of the detector, two kilobytes each.
 pub(super) const DETECTOR_SKETCHES: usize = 4096;
 
@@ -149,6 +152,10 @@ impl Ledger {
             self.slots[number] = Some(watch);
             number
         } else {
+            if self.slots.len() == self.slots.capacity() {
+                // By doubling, half of the largest table of the detector might stay empty.
+                self.slots.reserve_exact(GROWTH);
+            }
             self.slots.push(Some(watch));
             self.slots.len() - 1
         };

@@ -19,6 +19,7 @@ pub mod incident;
 mod judge;
 mod ledger;
 pub mod observe;
+mod occupancy;
 mod probe;
 mod queues;
 mod recommend;
@@ -32,7 +33,7 @@ mod watch;
 mod weigh;
 
 use self::discovery::Discoveries;
-use self::incident::{Discovery, Incident, JournalEntry, ServerMode, ServerView};
+use self::incident::{Discovery, Incident, JournalEntry, ServerView};
 use self::judge::{Bin, Court};
 use self::observe::{FOLD_SLOTS, Observations, fold_key};
 use self::queues::Queues;
@@ -83,7 +84,6 @@ pub struct Detector {
     gauges: [i64; 2],
     queues: Queues,
     discoveries: Discoveries,
-    seed: u64,
 }
 
 impl Detector {
@@ -102,7 +102,6 @@ impl Detector {
             gauges: [0; 2],
             queues: Queues::new(servers, seed),
             discoveries: Discoveries::default(),
-            seed,
         }
     }
 
@@ -174,9 +173,15 @@ impl Detector {
         while now.since(start) >= BIN {
             let end = start.plus(BIN);
             let bin = Bin { number, end, loss };
-            self.court.close(bin, &mut self.pending, &mut self.folds, &self.other);
+            let court = &mut self.court;
+            self.queues.close(end, |at, reading| court.read_queue(at, Some(reading)));
+            court.close(bin, &mut self.pending, &mut self.folds, &self.other);
             self.other = Tally::default();
-            self.queues.close(end);
+            for at in std::mem::take(&mut court.troubled) {
+                if let Some(gone) = self.queues.want(at, number) {
+                    court.read_queue(gone, None);
+                }
+            }
             (number, start, walked) = (number + 1, end, walked + 1);
             let left = now.since(start).as_nanos() / BIN.as_nanos();
             if left > 0 && (walked >= WALKED_BINS || self.court.at_rest()) {
@@ -216,7 +221,7 @@ impl Detector {
             let mut view =
                 tell::view(watch, self.now, &court.servers, &court.config, keys, court.scans.visibility());
             if let Some(model) = view.endpoint.and_then(|at| self.queues.get(at)) {
-                tell::queue(&mut view, model);
+                tell::queue::show(&mut view, model);
             }
             view
         };
@@ -292,7 +297,7 @@ impl Detector {
     pub fn reconfigure(&mut self, config: &DetectConfig, servers: &[ServerConfig]) {
         let bin = self.open.map_or(0, |(number, _)| number);
         self.court.reconfigure(config, servers, bin);
-        self.queues.seat(servers, self.seed);
+        self.queues.configure(servers);
     }
 }
 
@@ -305,21 +310,7 @@ fn configured_name(server: &ServerConfig) -> String {
 }
 
 fn empty(server: String) -> ServerView {
-    ServerView {
-        server,
-        endpoint: None,
-        configured: false,
-        attempts: 0,
-        completed: 0,
-        unresolved: 0,
-        embryonic_syn_sent: 0,
-        embryonic_syn_received: 0,
-        backlog_occupancy: 0.0,
-        backlog_limit: None,
-        distinct_sources: 0,
-        mode: ServerMode::Unknown,
-        evidence: Vec::new(),
-    }
+    ServerView { server, ..ServerView::default() }
 }
 
 /// Adds a server to the view of a configured prefix: sums, and of what has no sum the worst.
@@ -331,10 +322,16 @@ fn add(sum: &mut ServerView, view: &ServerView) {
     sum.embryonic_syn_received += view.embryonic_syn_received;
     if view.backlog_occupancy >= sum.backlog_occupancy {
         sum.backlog_occupancy = view.backlog_occupancy;
+        sum.backlog_occupancy_estimated = view.backlog_occupancy_estimated;
         sum.mode = view.mode;
+        sum.mode_confidence = view.mode_confidence;
         sum.evidence.clone_from(&view.evidence);
     }
-    sum.backlog_limit = sum.backlog_limit.or(view.backlog_limit);
+    if sum.backlog_limit.is_none() {
+        (sum.backlog_limit, sum.backlog_limit_estimated) = (view.backlog_limit, view.backlog_limit_estimated);
+    }
+    let full = sum.backlog_time_to_full_seconds.into_iter().chain(view.backlog_time_to_full_seconds);
+    sum.backlog_time_to_full_seconds = full.min_by(f64::total_cmp);
     sum.distinct_sources = sum.distinct_sources.max(view.distinct_sources);
 }
 

@@ -35,6 +35,8 @@ pub(super) const STRAY_SETS: usize = 64;
 const COPIES_OF_A_STACK: u8 = 4;
 /// The shortest time after which a stack repeats a SYN-ACK is 1 s; half of it tells copies made by a tap apart.
 const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
+/// By then every stack has repeated a SYN-ACK once, and hardly any twice: half of what lies between 1 s and 3 s.
+const FIRST_REPETITION: Duration = Duration::from_secs(2);
 
 /// What one packet thread saw since the last tick.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl Observations {
             generation: 0,
             allow: config.allow.clone(),
             allowed: vec![0; config.allow.len()],
-            notes: Notes::new(servers),
+            notes: Notes::new(servers, &hash),
             discoveries: Found::default(),
             last: (nobody, destination(&hash, nobody)),
         }
@@ -142,7 +144,7 @@ pub(super) fn fold_key(server: Endpoint) -> Endpoint {
 
 impl EventSink for Observations {
     fn on_event(&mut self, event: &HandshakeEvent) {
-        self.notes.take(event);
+        self.notes.take(event, &self.hash);
         let (flow, weight) = (&event.flow, event.weight);
         // What failed: it touches sketches and the sources' table, and an allowance may cover it.
         let failure = match event.kind {
@@ -248,7 +250,9 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         }
         EventKind::SynAckRetransmitted { after_ack, age, count } => {
             if after_ack {
-                if age >= SHORTEST_REPETITION {
+                // What comes only later was deferred until data comes (net/ipv4/tcp_minisocks.c, `tcp_check_req`), not
+                // turned away.
+                if (SHORTEST_REPETITION..FIRST_REPETITION).contains(&age) {
                     tally.count(Count::AnswerAfterAck, 1);
                 }
             } else if count == 1 {

@@ -444,6 +444,10 @@ fn an_outage_is_no_flood_and_is_found_within_five_seconds() {
             traffic.attempt(t, client, server(1), fate);
         });
         traffic.peace(server(1), 180.0, 240.0, rate, 0.02 * rate);
+        // A server that is gone does not repeat its SYN-ACKs of before.
+        let gone = at(120.0)..at(180.0);
+        let repeats = |event: &HandshakeEvent| matches!(event.kind, EventKind::SynAckRetransmitted { .. });
+        traffic.events.retain(|event| !(repeats(event) && gone.contains(&event.ts)));
         let run = traffic.run(&defaults(), &[], 240.0, 1);
         run.only(IncidentKind::Outage, "198.51.100.1:443");
         let delay = run.delay(IncidentKind::Outage, 120.0);
@@ -836,10 +840,11 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + Slots::bytes(FOLD_SLOTS)
         + sketches(THREAD_SKETCHES)
         + PROBE_SETS * WAYS * (size_of::<Entry<Probe>>() + 8)
-        + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8);
-    // A vector that grows by doubling may hold twice what is in it; a map entry takes a key, a number and slack.
+        + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8)
+        + super::queues::Notes::bytes();
+    // A map entry takes a key, a number and slack.
     let keys = config.max_servers + config.max_hosts + config.max_prefixes + 1;
-    let watches = keys.next_power_of_two() * size_of::<Option<Watch>>() + keys * 96;
+    let watches = keys.next_multiple_of(super::ledger::GROWTH) * size_of::<Option<Watch>>() + keys * 96;
     // An incident with ten signals of 150 bytes of text.
     let incident =
         size_of::<super::incident::Incident>() + 10 * (size_of::<super::incident::Evidence>() + 150);
@@ -849,7 +854,8 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + sketches(DETECTOR_SKETCHES)
         + Scans::bytes()
         + watches
-        + incidents;
+        + incidents
+        + super::queues::Queues::bytes(4);
     (detector, thread)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Decides nothing and keeps nothing.
 
-use super::backlog::BacklogModel;
+pub(super) mod queue;
+
 use super::classify::{Features, share};
 use super::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use super::ledger::Key;
@@ -89,18 +90,9 @@ pub(super) fn evidence(
                 share(features.overdue_answered, features.overdue) * 100.0
             ),
         ),
-        signal(
-            "occupancy",
-            watch.occupancy(),
-            watch.occupancy_threshold(config),
-            format!(
-                "{:.0} entries past the grace age, of a SYN queue {} to hold {:.0}",
-                watch.occupancy(),
-                if watch.settings.backlog.is_some() { "configured" } else { "assumed" },
-                watch.backlog(config)
-            ),
-        ),
+        queue::occupancy(watch, config),
     ];
+    queue::signals(watch, &mut all);
     let (sources, sites) = watch.distinct();
     all.push(signal(
         "distinct_sources",
@@ -199,6 +191,7 @@ pub(super) fn view(
         signal("verdict", f64::from(u8::from(watch.incident.is_some())), 1.0, watch.verdict.to_owned()),
     );
     let [sent, received, ..] = watch.gauges;
+    let (mode, confidence) = watch.mode(&features);
     ServerView {
         server: name(watch, servers),
         endpoint: if let Key::Server(at) = watch.key { Some(at) } else { None },
@@ -209,39 +202,17 @@ pub(super) fn view(
         embryonic_syn_sent: sent.unsigned_abs(),
         embryonic_syn_received: received.unsigned_abs(),
         backlog_occupancy: received as f64,
+        backlog_occupancy_estimated: true,
         backlog_limit: watch.settings.backlog,
+        backlog_limit_estimated: false,
+        backlog_time_to_full_seconds: None,
+        profile: None,
+        profile_inferred: false,
         distinct_sources: watch.distinct().0.round() as u64,
-        mode: features.mode(),
+        mode,
+        mode_confidence: confidence,
         evidence,
     }
-}
-
-/// Puts what the model of a server's queue says into its view.
-pub(super) fn queue(view: &mut ServerView, model: &BacklogModel) {
-    let (entries, limit, verdict) = (model.occupancy() as f64, model.limit(), model.mode());
-    view.backlog_occupancy = entries;
-    view.backlog_limit = view.backlog_limit.or(limit.map(|limit| limit.entries));
-    if verdict.mode != ServerMode::Unknown {
-        view.mode = verdict.mode;
-    }
-    let full = match model.time_to_full() {
-        None => "it does not fill at the present growth".to_owned(),
-        Some(time) if time.is_zero() => "it is full".to_owned(),
-        Some(time) => format!("it is full in {:.0} s at the present growth", time.as_secs_f64()),
-    };
-    let size = match limit {
-        Some(limit) if limit.estimated => format!("about {} (learned)", limit.entries),
-        Some(limit) => limit.entries.to_string(),
-        None => "an unknown number".to_owned(),
-    };
-    let text =
-        format!("the SYN queue holds {entries:.0} entries of {size}, reckoned from its SYN-ACKs; {full}");
-    view.evidence.push(signal("backlog", entries, limit.map_or(0.0, |limit| limit.entries as f64), text));
-    let text = format!(
-        "in the last seconds {:.0} SYN-ACKs were repeated and {:.0} were not, {:.0} SYNs had no answer, {:.0} SYN-ACKs came after their ACK",
-        verdict.repeated, verdict.unrepeated, verdict.unanswered, verdict.after_ack
-    );
-    view.evidence.push(signal("server_mode", verdict.confidence, 0.5, text));
 }
 
 /// An incident of one source, or of one address with unsolicited answers.
@@ -314,11 +285,13 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
         ended_at: None,
         end_reason: None,
         server_mode: ServerMode::Unknown,
+        server_mode_confidence: 0.0,
         syn_rate_peak: rate,
         attempts: if let Figures::Source(seen) = finding.figures { seen.failed as u64 } else { 0 },
         completed: 0,
         embryonic_peak: 0,
         backlog_occupancy_peak: 0.0,
+        backlog_occupancy_estimated: true,
         distinct_sources: sources,
         capture_loss: loss,
         evidence,

@@ -2,6 +2,7 @@
 //!
 //! Keeps and sums; the verdict is reached elsewhere.
 
+use super::backlog::Reading;
 use super::ledger::Key;
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::{Baseline, Cusum, Mean};
@@ -149,6 +150,8 @@ pub(super) struct Watch {
     pub(super) success: Mean,
     /// Highest embryonic count in peace, fading.
     pub(super) usual_occupancy: f64,
+    /// What the model of its queue says, where there is one.
+    pub(super) queue: Option<Box<Reading>>,
     /// Bins in a row over the occupancy threshold.
     pub(super) crowded: u32,
     /// In the list of keys to look at though nothing came.
@@ -207,6 +210,7 @@ impl Watch {
             drought: 0.0,
             success: Mean::default(),
             usual_occupancy: 0.0,
+            queue: None,
             crowded: 0,
             warm: false,
             parts: 0.0,

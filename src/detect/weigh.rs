@@ -70,12 +70,6 @@ impl Watch {
         (now / usual).max(1.0)
     }
 
-    /// Entries its queue is reckoned to hold beyond the grace age: with a SYN-ACK where it sends any, else all.
-    pub(super) fn occupancy(&self) -> f64 {
-        let [_, _, sent, received] = self.gauges;
-        if self.answers { received as f64 } else { (sent + received) as f64 }
-    }
-
     /// Its grace age: half as much again as nearly all of its handshakes take.
     pub(super) fn grace(&self, config: &DetectConfig) -> Duration {
         let all: f64 = self.times.iter().sum();
@@ -113,7 +107,7 @@ impl Watch {
         if ended > 0.0 {
             self.success.learn(f64::from(tally[1]) / ended, 1);
         }
-        self.usual_occupancy = self.occupancy().max(self.usual_occupancy * 0.9999);
+        self.usual_occupancy = self.lingering().max(self.usual_occupancy * 0.9999);
     }
 
     /// The Bernoulli likelihood ratio of "a twentieth completes" against the usual share.
@@ -126,25 +120,6 @@ impl Watch {
         let [_, good, bad] = self.latest.map(f64::from);
         let llr = bad * (0.95 / (1.0 - p)).ln() + good * (0.05 / p).ln();
         self.silence = (self.silence + llr).clamp(0.0, 100.0);
-    }
-
-    pub(super) fn weigh_occupancy(&mut self, config: &DetectConfig, units: f64, mean: f64) {
-        let growing = units > 0.0 && self.recent > 2.0 * mean + 0.5;
-        let over = self.occupancy() > self.occupancy_threshold(config);
-        self.crowded = if over && growing && self.bin > self.born { self.crowded + 1 } else { 0 };
-    }
-
-    /// Overdue entries that make the occupancy alarm: a share of the queue, and far beyond what is usual.
-    pub(super) fn occupancy_threshold(&self, config: &DetectConfig) -> f64 {
-        // Little's law: what a baseline of unresolved attempts holds over the life of an entry, 63 s.
-        let completed = self.completed.value().max(self.both(Count::Completed) / self.window_bins());
-        let steady = self.baseline.steady(completed) * BINS_PER_SECOND * 63.0;
-        (self.settings.occupancy * self.backlog(config)).max(8.0 * self.usual_occupancy).max(1.5 * steady)
-    }
-
-    /// Size of its queue, assumed where not configured.
-    pub(super) fn backlog(&self, config: &DetectConfig) -> f64 {
-        self.settings.backlog.unwrap_or(config.assumed_backlog).max(1) as f64
     }
 
     /// Embryonic attempts now.
@@ -172,7 +147,7 @@ impl Watch {
             attempting: self.pace[0] * bins,
             dry: self.drought >= threshold(self.settings.false_alarm_interval, 1),
             alarming: self.alarming,
-            units: self.units.iter().sum(),
+            units: self.units.iter().sum::<f64>().max(self.pressed()),
             usual_units: self.expected() * bins,
             overdue: self.both(Count::Overdue),
             overdue_answered: self.both(Count::OverdueAnswered),
@@ -190,6 +165,7 @@ impl Watch {
             usual_each_bin: self.expected(),
             history: self.attempts.bins(),
             answers: self.answers,
+            overflows: self.overflows(),
             heard: heard.since(began).as_secs_f64(),
         }
     }
@@ -199,11 +175,12 @@ impl Watch {
         // Enough failures that chance is out of the question, and hardly a completion for five seconds.
         if self.silence >= threshold(self.settings.false_alarm_interval, 1)
             && features.silent()
+            && !self.lives()
             && (features.refused > features.overdue || features.attempts <= 3.0 * features.usual_attempts)
         {
             return Some(IncidentKind::Outage);
         }
-        if features.mode() == ServerMode::AcceptOverflow {
+        if features.mode().0 == ServerMode::AcceptOverflow || features.does_not_accept() {
             return Some(IncidentKind::AcceptOverflow);
         }
         // Ten times the usual completions, and enough of them to matter.
@@ -251,7 +228,7 @@ impl Watch {
             IncidentKind::Outage => {
                 features.completed > 0.2 * features.usual_completed || features.attempts < 1.0
             }
-            IncidentKind::AcceptOverflow => features.answer_after_ack < 1.0,
+            IncidentKind::AcceptOverflow => features.answer_after_ack < 1.0 && !self.overflows(),
             IncidentKind::FlashCrowd => {
                 features.completed < 3.0 * features.usual_completed.max(1.0)
                     && self.recent <= self.upper(mean)

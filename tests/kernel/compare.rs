@@ -4,13 +4,14 @@ use super::truth::{Packet, SERVER, Truth};
 use halfopen::config::{DetectConfig, ServerConfig, TableConfig};
 use halfopen::detect::backlog::BacklogModel;
 use halfopen::detect::backlog::profile::Profile;
-use halfopen::detect::incident::ServerView;
+use halfopen::detect::incident::{IncidentKind, JournalEntry, ServerView};
 use halfopen::detect::observe::Observations;
 use halfopen::detect::{CaptureLoss, Detector};
 use halfopen::time::Timestamp;
 use halfopen::track::event::HandshakeEvent;
 use halfopen::track::table::HalfOpenTable;
 use halfopen::track::tracker::Tracker;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,6 @@ pub struct Point {
     pub model: u64,
     /// Its lowest and its highest in that time: the kernel walks its table while packets arrive.
     pub range: (u64, u64),
-    pub mode: &'static str,
     /// What the queue holds at the most: as configured, or as learned.
     pub limit: Option<u64>,
     /// Seconds to full, as foreseen.
@@ -99,33 +99,55 @@ pub fn points(truth: &Truth, configured: bool) -> Vec<Point> {
                 let model = &replay.model;
                 let time_to_full = model.time_to_full().map(|time| time.as_secs_f64());
                 let limit = model.limit().map(|limit| limit.entries);
-                middle = Some((model.occupancy(), model.mode().mode.as_label(), limit, time_to_full));
+                middle = Some((model.occupancy(), limit, time_to_full));
             }
         }
-        let (model, mode, limit, time_to_full) = middle.unwrap();
+        let (model, limit, time_to_full) = middle.unwrap();
         let second = sample.at.since(first).as_secs_f64();
-        points.push(Point { second, kernel: sample.entries, model, range, mode, limit, time_to_full });
+        points.push(Point { second, kernel: sample.entries, model, range, limit, time_to_full });
     }
     points
 }
 
-/// What the detector shows of the server, configured with its backlog, at each sample of a record.
-pub fn views(truth: &Truth) -> Vec<ServerView> {
+/// What a whole sensor makes of a record.
+#[derive(Debug)]
+pub struct Seen {
+    /// What the API shows of the server at each sample.
+    pub views: Vec<ServerView>,
+    /// What the journal says.
+    pub journal: Vec<JournalEntry>,
+    /// How the server treated SYNs, by the incidents that ran at the samples.
+    pub told_modes: BTreeSet<&'static str>,
+}
+
+impl Seen {
+    /// Seconds between the first sample and the first incident of these kinds.
+    pub fn raised(&self, truth: &Truth, wanted: impl Fn(IncidentKind) -> bool) -> Option<f64> {
+        let entry = self.journal.iter().find(|entry| wanted(entry.incident.kind))?;
+        Some(entry.ts.as_secs_f64() - truth.samples[0].at.as_secs_f64())
+    }
+}
+
+/// Puts a record through tracker and detector, after a quiet minute. `configured`: the server's address, port and backlog are;
+/// its kind of host never is.
+pub fn seen(truth: &Truth, configured: bool) -> Seen {
     let server = ServerConfig {
         name: None,
         address: SERVER.addr,
         prefix_len: 32,
         port: Some(SERVER.port),
         backlog: truth.about["backlog"].as_u64(),
-        profile: Some("linux".to_owned()),
+        profile: None,
     };
-    let (config, table, servers) = (DetectConfig::default(), TableConfig::default(), [server]);
+    let table = TableConfig { entries: 1 << 19, remembered: 1 << 16, ..TableConfig::default() };
+    let (config, servers) = (DetectConfig::default(), [server]);
+    let servers = if configured { &servers[..] } else { &[] };
     let mut tracker = Tracker::new(Arc::new(HalfOpenTable::new(&table, 1)), &table, usize::MAX);
-    let mut observations = Observations::new(&config, &servers, 1);
-    let mut detector = Detector::new(&config, &servers, 1);
+    let mut observations = Observations::new(&config, servers, 1);
+    let mut detector = Detector::new(&config, servers, 1);
     let mut packets = truth.packets.iter().peekable();
-    let mut now = truth.samples[0].at.minus(Duration::from_secs(1));
-    let mut views = Vec::new();
+    let mut now = truth.samples[0].at.minus(Duration::from_secs(60));
+    let (mut views, mut journal, mut told_modes) = (Vec::new(), Vec::new(), BTreeSet::new());
     for sample in &truth.samples {
         while now <= sample.at {
             while let Some(packet) = packets.next_if(|packet| packet.at <= now) {
@@ -134,16 +156,23 @@ pub fn views(truth: &Truth) -> Vec<ServerView> {
             }
             tracker.advance(now, &mut observations);
             detector.absorb(&mut observations);
-            detector.evaluate(now, CaptureLoss::default(), &mut |_| {});
+            detector.evaluate(now, CaptureLoss::default(), &mut |entry| journal.push(entry.clone()));
             now = now.plus(Duration::from_millis(500));
         }
         views.push(detector.servers(1).swap_remove(0));
+        told_modes.extend(detector.incidents().iter().map(|incident| incident.server_mode.as_label()));
     }
-    views
+    Seen { views, journal, told_modes }
 }
 
 fn include((low, high): (u64, u64), value: u64) -> (u64, u64) {
     (low.min(value), high.max(value))
+}
+
+/// When the first SYN came, seconds since the first sample.
+pub fn began(truth: &Truth) -> f64 {
+    let first = truth.packets.first().map_or(truth.samples[0].at, |packet| packet.at);
+    first.as_secs_f64() - truth.samples[0].at.as_secs_f64()
 }
 
 /// When the server first refused a SYN its place, seconds since the first sample: it sent a SYN-ACK that it never repeated, or

@@ -1,16 +1,17 @@
 //! Runs a group of cases between two namespaces and returns what the kernel did.
 
 use super::case::{Case, Group, WATCHED};
-use super::parties::{LISTENING, SAMPLE, SENT};
+use super::parties::{LISTENING, MOVED, SAMPLE, SENT};
 use super::support::helper;
 use super::support::namespaces::{Namespaces, SERVER_LINK};
 use super::support::process::{Process, Signal};
 use super::support::{has_tools, run};
-use super::truth::{Recorder, Sample, Truth};
+use super::truth::{COUNTERS, Recorder, Sample, Truth};
 use halfopen::capture::{Frame, FrameSource, SourceEvent, replay::ReplaySource};
 use halfopen::decode::{Decoded, decode};
 use halfopen::time::Timestamp;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// How long anything on a loaded machine may take to start or to end.
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs every case of a group at once; none, said on the terminal, where this user may not.
 pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
-    if !has_tools(&[("tcpdump", "--version"), ("ss", "-V")]) {
+    if !has_tools(&[("tcpdump", "--version"), ("ss", "-V"), ("perl", "-v")]) {
         return None;
     }
     let namespaces = Namespaces::make()?;
@@ -30,8 +31,9 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     ] {
         run(Namespaces::command(servers, "sh").args(["-c", &format!("echo {value} > /proc/sys/{setting}")]));
     }
+    let first = group.cases.first().map_or("", |case| case.name.as_str());
     let directory =
-        std::env::temp_dir().join(format!("halfopen-kernel-{}-{}", std::process::id(), group.name));
+        std::env::temp_dir().join(format!("halfopen-kernel-{}-{}-{first}", std::process::id(), group.name));
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("all.pcap");
     let mut tcpdump = Namespaces::command(servers, "tcpdump");
@@ -42,7 +44,7 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
         "-s",
         "96",
         "-B",
-        "65536",
+        if group.alone { "8192" } else { "65536" },
         "-Z",
         "root",
         "-i",
@@ -52,20 +54,26 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     let mut tcpdump = Process::start(tcpdump.arg(&file).arg("tcp"));
     tcpdump.wait_for_line("listening on", PATIENCE);
 
-    let ports = group.cases.iter().map(|case| format!("{}:{}:{}", case.port, case.backlog, case.accepts));
+    let deferring: Vec<Process> =
+        group.cases.iter().filter(|case| case.defer > 0).map(|case| defer(servers, case)).collect();
+    let plain = group.cases.iter().filter(|case| case.defer == 0);
+    let ports = plain.map(|case| format!("{}:{}:{}", case.port, case.backlog, case.accepts));
     let ports: Vec<String> = ports.collect();
     let mut server =
         Process::start(&mut helper::command(servers, &format!("serve {WATCHED} {}", ports.join(" "))));
     server.wait_for_line(LISTENING, PATIENCE);
     let floods = group.cases.iter().map(|case| {
-        let Case { port, rate, seconds, duplicates, resets, .. } = case;
-        format!("{port}:{rate}:{seconds}:{duplicates}:{resets}")
+        let Case { port, rate, even, start, seconds, duplicates, resets, .. } = case;
+        format!("{port}:{rate}:{even}:{start}:{seconds}:{duplicates}:{resets}")
     });
     let floods = format!("flood {}", floods.collect::<Vec<_>>().join(" "));
     let mut flood = Process::start(&mut helper::command(&namespaces.originators, &floods));
-    let clients = group.cases.iter().filter(|case| case.clients > 0.0);
-    let clients = clients.map(|case| format!(" {}:{}:{}", case.port, case.clients, case.seconds));
-    let clients: String = clients.collect();
+    let mut clients = String::new();
+    for Case { port, clients: speaking, silent, seconds, .. } in &group.cases {
+        for (rate, speaks) in [(*speaking, true), (*silent, false)].iter().filter(|(rate, _)| *rate > 0.0) {
+            write!(clients, " {port}:{rate}:{seconds}:{speaks}").unwrap();
+        }
+    }
     let clients = (!clients.is_empty())
         .then(|| Process::start(&mut helper::command(&namespaces.originators, &format!("clients{clients}"))));
     flood.wait_for_line(SENT, Duration::from_secs(WATCHED) + PATIENCE);
@@ -95,16 +103,39 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
         .filter_map(|line| line.split_once(SAMPLE))
         .map(|(_, json)| serde_json::from_str(json).unwrap())
         .collect();
+    drop(deferring);
+    let mut moved: BTreeMap<String, f64> = BTreeMap::new();
+    for (_, json) in server.stdout().lines().filter_map(|line| line.split_once(MOVED)) {
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        // Where several cases share them they are nobody's.
+        if group.alone {
+            moved.insert(json["counter"].as_str().unwrap().to_owned(), json["after"].as_f64().unwrap());
+        }
+    }
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let truths = group.cases.iter().map(|case| Truth {
         about: serde_json::json!({
             "name": case.name, "group": group.name, "backlog": case.backlog, "rate": case.rate,
             "cookies": group.cookies, "max_syn_backlog": group.max_syn_backlog, "kernel": kernel.trim(),
+            "even": case.even, "defer": case.defer, "alone": group.alone, "moved": moved,
         }),
         samples: samples.iter().map(|sample| of_port(sample, case.port)).collect(),
         packets: recorders.remove(&case.port).unwrap().packets,
     });
     Some(truths.collect())
+}
+
+/// A listener with `TCP_DEFER_ACCEPT`, which neither the standard library nor socket2 can set. It closes what it accepts.
+fn defer(servers: &str, case: &Case) -> Process {
+    let Case { port, backlog, defer, .. } = case;
+    let script = format!(
+        "use Socket; $| = 1; socket(S, PF_INET, SOCK_STREAM, 0) or die; setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1); \
+         setsockopt(S, 6, 9, pack('i', {defer})) or die; bind(S, sockaddr_in({port}, INADDR_ANY)) or die; \
+         listen(S, {backlog}) or die; print \"{LISTENING}\\n\"; while (accept(C, S)) {{ close(C) }}"
+    );
+    let mut process = Process::start(Namespaces::command(servers, "perl").args(["-e", &script]));
+    process.wait_for_line(LISTENING, PATIENCE);
+    process
 }
 
 fn of_port(sample: &serde_json::Value, port: u16) -> Sample {
@@ -113,5 +144,6 @@ fn of_port(sample: &serde_json::Value, port: u16) -> Sample {
         at: Timestamp::from_nanos(((from + to) / 2.0 * 1e6).round() as i64 * 1000),
         blur: (to - from) * 500.0,
         entries: sample["entries"][port.to_string()].as_u64().unwrap_or(0) as u32,
+        counters: COUNTERS.map(|name| sample["counters"][name].as_u64().unwrap_or(0)),
     }
 }

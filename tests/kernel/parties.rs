@@ -2,6 +2,7 @@
 
 use super::support::helper::{self, TASK};
 use super::support::namespaces;
+use super::truth::COUNTERS;
 use halfopen::decode::segment::{Endpoint, TcpFlags};
 use halfopen::synth::Scenario;
 use halfopen::synth::address::Targets;
@@ -11,7 +12,7 @@ use halfopen::synth::random::SplitMix64;
 use halfopen::synth::scenario::Traffic;
 use socket2::{Domain, Socket, Type};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
@@ -21,8 +22,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const LISTENING: &str = "party: listening";
 /// Begins a line with one sample.
 pub const SAMPLE: &str = "sample ";
+/// Begins a line that says that a counter moved for the first time.
+pub const MOVED: &str = "moved ";
 /// Said by the flood once all was sent.
 pub const SENT: &str = "party: sent ";
+
+/// How often the counters are looked at: the first of a thousand SYNs a second that is refused is known to twenty.
+const COUNTED_EVERY: Duration = Duration::from_millis(20);
+/// How long a client keeps silent: past the end of any deferral.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Does the task of the environment, where there is one.
 pub fn main() {
@@ -53,6 +61,7 @@ fn serve(seconds: u64, ports: &[&str]) {
         listeners.push(socket);
     }
     println!("{LISTENING}");
+    std::thread::spawn(watch_counters);
     let first = now().as_secs() + 1;
     for second in first..first + seconds {
         let due = Duration::from_secs(second);
@@ -61,16 +70,35 @@ fn serve(seconds: u64, ports: &[&str]) {
     }
 }
 
+/// Says of each counter when it had not moved yet, the last time before it had.
+fn watch_counters() {
+    let (before, mut moved) = (counters(), BTreeSet::new());
+    let mut last = now();
+    loop {
+        std::thread::sleep(COUNTED_EVERY);
+        let (asked, present) = (now(), counters());
+        for (name, _) in present.iter().filter(|(name, count)| before.get(*name) != Some(count)) {
+            if moved.insert(name.clone()) {
+                println!("{MOVED}{}", serde_json::json!({ "counter": name, "after": last.as_secs_f64() }));
+            }
+        }
+        last = asked;
+    }
+}
+
 fn read_to_end(mut stream: TcpStream) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
-/// Makes real connections to every `port:rate:seconds` at once, each of which sends a byte and closes.
+/// Makes real connections to every `port:rate:seconds:speaks` at once, each of which sends a byte and closes, or keeps silent.
 fn clients(ports: &[&str]) {
     std::thread::scope(|scope| {
         for spec in ports {
-            let [port, rate, seconds] = spec.split(':').collect::<Vec<_>>()[..] else { panic!("{spec}") };
+            let [port, rate, seconds, speaks] = spec.split(':').collect::<Vec<_>>()[..] else {
+                panic!("{spec}")
+            };
+            let speaks = speaks == "true";
             let address: SocketAddr = format!("{}:{port}", namespaces::SERVER).parse().unwrap();
             let (rate, seconds): (f64, f64) = (rate.parse().unwrap(), seconds.parse().unwrap());
             scope.spawn(move || {
@@ -80,10 +108,15 @@ fn clients(ports: &[&str]) {
                     std::thread::sleep(due.saturating_sub(now()));
                     // The kernel goes on by itself: a client that waits must not hold up the next.
                     std::thread::spawn(move || {
-                        if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10))
-                        {
+                        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10))
+                        else {
+                            return;
+                        };
+                        if speaks {
                             let _ = stream.write_all(b"x");
                             read_to_end(stream);
+                        } else {
+                            std::thread::sleep(SILENCE);
                         }
                     });
                 }
@@ -112,25 +145,24 @@ fn sample() -> serde_json::Value {
 
 /// The `TcpExt` counters that tell of listeners.
 fn counters() -> BTreeMap<String, u64> {
-    const WANTED: [&str; 5] =
-        ["SyncookiesSent", "TCPReqQFullDoCookies", "TCPReqQFullDrop", "ListenDrops", "ListenOverflows"];
     let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
     names
         .split(' ')
         .zip(values.split(' '))
-        .filter(|(name, _)| WANTED.contains(name))
+        .filter(|(name, _)| COUNTERS.contains(name))
         .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
         .collect()
 }
 
-/// Sends forged SYNs to every `port:rate:seconds:duplicates:resets` at once, each at its own rate.
+/// Sends forged SYNs to every `port:rate:even:start:seconds:duplicates:resets`, each at its own rate.
 fn flood(floods: &[&str]) {
     let mut scenario = Scenario::new(4, Duration::from_secs(600));
     let mut shares = BTreeMap::new();
     for spec in floods {
-        let [port, rate, seconds, duplicates, resets] = spec.split(':').collect::<Vec<_>>()[..] else {
+        let [port, rate, even, start, seconds, duplicates, resets] = spec.split(':').collect::<Vec<_>>()[..]
+        else {
             panic!("{spec}")
         };
         let servers = Targets::try_from(format!("{}:{port}", namespaces::SERVER)).unwrap();
@@ -139,7 +171,8 @@ fn flood(floods: &[&str]) {
         scenario = scenario.with(Traffic::Flood(Flood {
             servers,
             rate: rate.parse().unwrap(),
-            dispersion: 1.0,
+            dispersion: if even == "true" { 0.0 } else { 1.0 },
+            start: Duration::from_secs_f64(start.parse().unwrap()),
             duration: Some(Duration::from_secs_f64(seconds.parse().unwrap())),
             answers: Answers::Drop,
             ..Flood::default()

@@ -5,6 +5,7 @@
 //! ```text
 //! {"name":"128-9th","backlog":128,…}      the case, one line of JSON
 //! t 1750000001.002 128 17                 a sample: when, how exact (milliseconds), entries in SYN_RECV
+//! n 12 12 0 0 0                           the kernel's counters at that sample, where they changed, in the order of `COUNTERS`
 //! 1520 S                                  a packet: microseconds since the last, what
 //! 31 A                                    … of the connection opened last
 //! 812 A 12                                … of the connection opened 12 before that
@@ -22,6 +23,11 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+/// The `TcpExt` counters that tell of listeners. A pair of namespaces has one set: where several cases share them, they are those
+/// of all of them together (`"alone": false`).
+pub const COUNTERS: [&str; 5] =
+    ["SyncookiesSent", "TCPReqQFullDoCookies", "TCPReqQFullDrop", "ListenDrops", "ListenOverflows"];
+
 /// What the kernel said.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
@@ -31,6 +37,8 @@ pub struct Sample {
     pub blur: f64,
     /// Entries in SYN_RECV.
     pub entries: u32,
+    /// The counters, in the order of [`COUNTERS`].
+    pub counters: [u64; 5],
 }
 
 /// One packet.
@@ -64,10 +72,15 @@ impl Truth {
         let mut text = format!("{}\n", self.about);
         let mut last = Timestamp::EPOCH;
         let mut opened = 0;
+        let mut counted = [0; 5];
         for moment in self.moments() {
             match moment {
-                Moment::Sample(Sample { at, blur, entries }) => {
+                Moment::Sample(Sample { at, blur, entries, counters }) => {
                     writeln!(text, "t {:.6} {blur:.1} {entries}", at.as_secs_f64()).unwrap();
+                    if counted != *counters {
+                        counted = *counters;
+                        writeln!(text, "n {}", counted.map(|n| n.to_string()).join(" ")).unwrap();
+                    }
                 }
                 Moment::Packet(packet) => {
                     if packet.what == b'S' {
@@ -99,12 +112,20 @@ impl Truth {
         let mut truth =
             Self { about: serde_json::from_str(about).unwrap(), samples: Vec::new(), packets: Vec::new() };
         let (mut micros, mut opened) = (0_i64, None);
+        let mut counters = [0; 5];
         for line in lines.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             if let ["t", at, blur, entries] = words[..] {
                 let at = Timestamp::from_nanos((at.parse::<f64>().unwrap() * 1e6).round() as i64 * 1000);
                 let (blur, entries) = (blur.parse().unwrap(), entries.parse().unwrap());
-                truth.samples.push(Sample { at, blur, entries });
+                truth.samples.push(Sample { at, blur, entries, counters });
+                continue;
+            }
+            if let ["n", counts @ ..] = &words[..] {
+                for (counter, count) in counters.iter_mut().zip(counts) {
+                    *counter = count.parse().unwrap();
+                }
+                truth.samples.last_mut().unwrap().counters = counters;
                 continue;
             }
             micros += words[0].parse::<i64>().unwrap();
@@ -117,6 +138,15 @@ impl Truth {
             truth.packets.push(Packet { at: Timestamp::from_nanos(micros * 1000), what, connection });
         }
         truth
+    }
+
+    /// When the kernel had not yet sent a cookie or dropped, by its counters, and had 20 ms later: seconds since the first
+    /// sample; none where it never did, or others share the counters.
+    pub fn first_counted(&self) -> Option<f64> {
+        // What a full accept queue drops is another matter, and counted as a drop too.
+        let refusals = COUNTERS.iter().filter(|name| !name.contains("Overflows"));
+        let first = refusals.filter_map(|name| self.about["moved"][*name].as_f64()).min_by(f64::total_cmp);
+        first.map(|at| at - self.samples[0].at.as_secs_f64())
     }
 
     /// Packets and samples in order of time.

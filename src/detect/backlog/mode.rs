@@ -10,14 +10,22 @@ use std::time::Duration;
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// SYN-ACKs or SYNs that must tell the same before it is believed.
 const ENOUGH: f64 = 3.0;
+/// So many unanswered SYNs within seconds are no few slow clients.
+const MANY: f64 = 8.0;
+/// For so long a busy server that answers SYNs at all answers one, in spite of loss.
+const A_WHILE: Duration = Duration::from_millis(1500);
+/// The same of a quiet one.
+const LONG: Duration = Duration::from_secs(10);
 /// Share of them that must.
 const SHARE: f64 = 0.05;
 /// What was not seen for so long is over.
 const FRESH: Duration = Duration::from_millis(2500);
 /// The same of SYN-ACKs after their ACK: two of them are 2 s and 4 s apart.
 const FRESH_OVERFLOW: Duration = Duration::from_millis(4500);
-/// A server that completed handshakes within so long lives, though it answers nothing now.
+/// A server that sent SYN-ACKs within so long may live, though it answers nothing now.
 const ALIVE: Duration = Duration::from_secs(60);
+/// What it sent so lately when a SYN is given up came after that SYN: the shortest first timer is a second.
+const SINCE_THE_SYN: Duration = Duration::from_secs(1);
 /// A SYN-ACK that comes again sooner than this was copied by a tap or asked for by a SYN.
 const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
 
@@ -38,6 +46,8 @@ pub struct Verdict {
     pub after_ack: f64,
     /// Handshakes completed.
     pub completed: f64,
+    /// Where it is `accept_overflow`: enough that neither a burst of loss nor a few slow clients explain it.
+    pub beyond_loss: bool,
 }
 
 /// Seconds since something was last seen.
@@ -46,16 +56,22 @@ struct Since {
     unrepeated: f64,
     unanswered: f64,
     after_ack: f64,
+    answered: f64,
     sign_of_life: f64,
 }
 
 impl Since {
-    const NEVER: Self =
-        Self { unrepeated: f64::MAX, unanswered: f64::MAX, after_ack: f64::MAX, sign_of_life: f64::MAX };
+    const NEVER: Self = Self {
+        unrepeated: f64::MAX,
+        unanswered: f64::MAX,
+        after_ack: f64::MAX,
+        answered: f64::MAX,
+        sign_of_life: f64::MAX,
+    };
 
     fn pass(&mut self, seconds: f64) {
-        for since in [&mut self.unrepeated, &mut self.unanswered, &mut self.after_ack, &mut self.sign_of_life]
-        {
+        let Self { unrepeated, unanswered, after_ack, answered, sign_of_life } = self;
+        for since in [unrepeated, unanswered, after_ack, answered, sign_of_life] {
             *since += seconds;
         }
     }
@@ -67,17 +83,16 @@ pub(super) struct Recent {
     /// What one cohort's time leaves of a sum.
     fading: f64,
     width: f64,
-    /// The sum of one a second, to tell rates while it is still filling.
-    seconds: f64,
     repeated: f64,
     unrepeated: f64,
     unanswered: f64,
     answered: f64,
-    left: f64,
     completed: f64,
     after_ack: f64,
     /// Time since the last of each, seconds.
     since: Since,
+    /// It sent SYN-ACKs while it left SYNs without an answer.
+    lives: bool,
     /// Share of entries among the SYN-ACKs whose first timer is over.
     share: f64,
 }
@@ -85,39 +100,39 @@ pub(super) struct Recent {
 impl Recent {
     /// Sums over cohorts of this width.
     pub(super) fn new(width: Duration) -> Self {
-        let width = width.as_secs_f64();
         Self {
-            fading: 0.5_f64.powf(width / HALF_LIFE.as_secs_f64()),
-            width,
-            seconds: 0.0,
+            fading: fading(width),
+            width: width.as_secs_f64(),
             repeated: 0.0,
             unrepeated: 0.0,
             unanswered: 0.0,
             answered: 0.0,
-            left: 0.0,
             completed: 0.0,
             after_ack: 0.0,
             since: Since::NEVER,
+            lives: false,
             share: 1.0,
         }
+    }
+
+    /// Cohorts are of this width from now on.
+    pub(super) fn set_width(&mut self, width: Duration) {
+        (self.fading, self.width) = (fading(width), width.as_secs_f64());
     }
 
     /// So many cohorts began.
     pub(super) fn pass(&mut self, cohorts: u32) {
         let fading = self.fading.powi(cohorts.min(10_000) as i32);
         for sum in [
-            &mut self.seconds,
             &mut self.repeated,
             &mut self.unrepeated,
             &mut self.unanswered,
             &mut self.answered,
-            &mut self.left,
             &mut self.completed,
             &mut self.after_ack,
         ] {
             *sum *= fading;
         }
-        self.seconds += self.width * f64::from(cohorts.min(100));
         self.since.pass(self.width * f64::from(cohorts));
     }
 
@@ -131,6 +146,9 @@ impl Recent {
         }
         if shown.unanswered > 0 {
             self.since.unanswered = 0.0;
+            self.lives |= self.since.sign_of_life <= SINCE_THE_SYN.as_secs_f64();
+        } else if self.since.unanswered > FRESH.as_secs_f64() {
+            self.lives = false;
         }
         let known = (shown.repeated + shown.unrepeated) as f64;
         if known > 0.0 {
@@ -143,15 +161,18 @@ impl Recent {
     /// A SYN-ACK went out.
     pub(super) fn answered(&mut self, weight: u32) {
         self.answered += f64::from(weight);
+        self.since.answered = 0.0;
+        self.spoke();
+    }
+
+    /// The server sent something.
+    pub(super) fn spoke(&mut self) {
         self.since.sign_of_life = 0.0;
     }
 
-    /// An entry left before its time.
-    pub(super) fn left(&mut self, weight: u32, completed: bool) {
-        self.left += f64::from(weight);
-        if completed {
-            self.completed += f64::from(weight);
-        }
+    /// A handshake was completed.
+    pub(super) fn completed(&mut self, weight: u32) {
+        self.completed += f64::from(weight);
     }
 
     /// A SYN-ACK came again after its ACK.
@@ -167,20 +188,16 @@ impl Recent {
         self.share
     }
 
-    /// Entries a second that come and stay.
-    pub(super) fn growth(&self) -> f64 {
-        if self.seconds <= 0.0 { 0.0 } else { ((self.answered - self.left) / self.seconds).max(0.0) }
-    }
-
     /// Whether SYNs go without an answer.
     pub(super) fn drops(&self) -> bool {
         said(self.unanswered, self.unanswered + self.answered, self.since.unanswered, FRESH)
             && self.since.sign_of_life <= ALIVE.as_secs_f64()
     }
 
-    /// Whether it sends cookies or drops.
+    /// Whether it sends cookies or drops, and is not merely gone.
     pub(super) fn refuses(&self) -> bool {
-        self.drops() || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
+        (self.drops() && self.lives)
+            || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
     }
 
     /// Whether SYN-ACKs come again after their ACK.
@@ -191,29 +208,54 @@ impl Recent {
     /// How the server treats SYNs. `room`: its queue has plenty, so that a SYN dropped was dropped for another reason.
     pub(super) fn verdict(&self, room: bool) -> Verdict {
         let Self { repeated, unrepeated, unanswered, answered, completed, after_ack, .. } = *self;
+        let kept = repeated + completed;
+        let queued = if kept >= 1.0 {
+            (ServerMode::Queue, kept / (kept + unrepeated + unanswered + after_ack), kept)
+        } else {
+            (ServerMode::Unknown, 0.0, 0.0)
+        };
         let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
         } else if said(unrepeated, unrepeated + repeated, self.since.unrepeated, FRESH) {
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
+        } else if self.drops() && room && !self.turns_away() {
+            // It answers most: the others were lost on their way.
+            queued
+        } else if self.drops() && room && !self.lives {
+            // Nothing comes from it: an outage looks like this, and is no way to treat SYNs.
+            (ServerMode::Unknown, 0.0, 0.0)
         } else if self.drops() {
             let mode = if room { ServerMode::AcceptOverflow } else { ServerMode::Drop };
             // Room in the queue is a weaker sign than an ACK passed over.
             let doubt = if room { 0.5 } else { 1.0 };
             (mode, doubt * unanswered / (unanswered + answered), unanswered)
-        } else if repeated + completed >= 1.0 {
-            let against = unrepeated + unanswered + after_ack;
-            (
-                ServerMode::Queue,
-                (repeated + completed) / (repeated + completed + against),
-                repeated + completed,
-            )
         } else {
-            (ServerMode::Unknown, 0.0, 0.0)
+            queued
         };
         // Three of a kind are half the certainty that many are.
         let confidence = share.sqrt() * evidence / (evidence + ENOUGH);
-        Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed }
+        let beyond_loss = mode == ServerMode::AcceptOverflow
+            && (self.starves(MANY, A_WHILE)
+                || self.starves(ENOUGH, LONG)
+                || (unanswered >= MANY && unanswered >= 4.0 * answered)
+                || (after_ack >= MANY / 2.0 && after_ack >= 0.1 * completed));
+        Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed, beyond_loss }
     }
+
+    /// Whether it leaves most SYNs without an answer, or all of those of the last second.
+    fn turns_away(&self) -> bool {
+        self.unanswered >= self.answered || self.since.answered >= SINCE_THE_SYN.as_secs_f64()
+    }
+
+    /// Whether it answered none for so long, and there were so many.
+    fn starves(&self, many: f64, time: Duration) -> bool {
+        self.unanswered >= many && self.since.answered >= time.as_secs_f64()
+    }
+}
+
+/// What a cohort's time leaves of a sum.
+fn fading(width: Duration) -> f64 {
+    0.5_f64.powf(width.as_secs_f64() / HALF_LIFE.as_secs_f64())
 }
 
 /// Whether enough of one kind was seen, lately.

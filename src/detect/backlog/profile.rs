@@ -78,6 +78,18 @@ impl Profile {
         })
     }
 
+    /// Its name in the configuration; a lifetime is its seconds.
+    pub fn name(self) -> String {
+        match self {
+            Self::Linux => "linux".to_owned(),
+            Self::LinuxNoCookies => "linux-nocookies".to_owned(),
+            Self::FreeBsd => "freebsd".to_owned(),
+            Self::Windows => "windows".to_owned(),
+            Self::Conntrack => "conntrack".to_owned(),
+            Self::Fixed(life) => life.as_secs_f64().to_string(),
+        }
+    }
+
     pub(super) const fn timers(self) -> Timers {
         match self {
             Self::Linux | Self::LinuxNoCookies => LINUX,

@@ -93,6 +93,21 @@ impl Queue {
         }
     }
 
+    /// The same entries by the timers of another kind of host: each goes on with the one that runs at its age.
+    pub(super) fn under(&mut self, profile: Profile, now: Timestamp) -> Self {
+        let mut other = Self::new(profile);
+        other.roll(now);
+        for number in self.newest.saturating_sub(COHORTS as i64 - 1)..=self.newest {
+            let birth = self.middle(number).min(now);
+            let entries = self.cohort(number).map_or(0, |cohort| cohort.stages.iter().sum());
+            let age = now.since(birth);
+            if entries > 0 && age < other.timers.ends[other.timers.stages - 1] {
+                other.put(other.stage_at(age), other.number(birth), entries);
+            }
+        }
+        other
+    }
+
     /// Entries.
     pub(super) fn len(&self) -> u64 {
         self.len
@@ -339,8 +354,13 @@ impl Queue {
         ends.iter().filter(|end| **end <= age).count().min(ends.len() - 1)
     }
 
+    /// Ages at which timers go off.
+    pub(super) fn ends(&self) -> &[Duration; STAGES] {
+        &self.timers.ends
+    }
+
     /// The timer that goes off at this age, if one does.
-    fn stage_that_ends(&self, age: Duration) -> Option<usize> {
+    pub(super) fn stage_that_ends(&self, age: Duration) -> Option<usize> {
         let ends = &self.timers.ends[..self.timers.stages];
         // Never early; late by what is usual, and twice what is tolerated.
         (0..ends.len() - 1).find(|stage| {

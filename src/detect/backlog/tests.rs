@@ -3,7 +3,7 @@
 use super::*;
 use crate::decode::segment::Endpoint;
 use crate::detect::incident::ServerMode;
-use crate::track::event::SynTraits;
+use crate::track::event::{EventKind, HandshakeState, Outcome, SynTraits};
 use crate::track::flow::Flow;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -139,10 +139,18 @@ fn a_server_that_never_repeats_holds_nothing() {
 
 #[test]
 fn an_unanswered_syn_is_a_drop_where_the_queue_is_full_and_the_accept_queue_s_where_it_has_room() {
-    for (entries, mode) in [(17, ServerMode::Drop), (1, ServerMode::AcceptOverflow)] {
+    for (entries, lives, mode) in [
+        (17, false, ServerMode::Drop),
+        (1, true, ServerMode::AcceptOverflow),
+        // Silence is how an outage looks.
+        (1, false, ServerMode::Unknown),
+    ] {
         let mut model = BacklogModel::new(Profile::LinuxNoCookies, Some(16), 1);
         for number in 0..entries {
             open(&mut model, 0.0, number);
+        }
+        if lives {
+            open(&mut model, 0.6, 50);
         }
         for number in 0..entries {
             model.on_event(&event(1.02, number, again(1.02)));
@@ -150,8 +158,12 @@ fn an_unanswered_syn_is_a_drop_where_the_queue_is_full_and_the_accept_queue_s_wh
         for number in 100..120 {
             model.on_event(&event(1.1, number, EventKind::Opened { syn: SynTraits::default() }));
         }
-        model.advance(at(2.6));
-        assert_eq!(model.mode().mode, mode, "{entries} entries");
+        if lives {
+            // An entry of before speaks after the SYNs that nobody answers.
+            model.on_event(&event(1.62, 50, again(1.02)));
+        }
+        model.advance(at(2.4));
+        assert_eq!(model.mode().mode, mode, "{entries} entries, lives {lives}");
     }
 }
 
@@ -220,6 +232,67 @@ fn other_hosts_keep_entries_as_long_as_their_sources_say() {
 }
 
 #[test]
+fn a_host_that_nobody_named_is_known_by_its_schedule_and_gone_by_from_then_on() {
+    for (profile, ages, life) in [
+        (Profile::FreeBsd, &[1.0, 3.0, 7.0][..], 15.0),
+        (Profile::Windows, &[3.0, 9.0][..], 21.0),
+        (Profile::Linux, &[1.0, 3.0, 7.0, 15.0, 31.0][..], 63.0),
+    ] {
+        let mut model = BacklogModel::new(None::<Profile>, Some(1000), 1);
+        assert_eq!(model.profile(), None);
+        // Two SYNs a second for two minutes, and what the host repeats of them, in order.
+        let mut events: Vec<(f64, HandshakeEvent)> = Vec::new();
+        for number in 0..240_u16 {
+            let born = f64::from(number) / 2.0;
+            events.push((born, event(born, number, EventKind::Opened { syn: SynTraits::default() })));
+            let answered = EventKind::Answered { after: Duration::ZERO, overdue: false };
+            events.push((born, event(born, number, answered)));
+            for (count, age) in (1..).zip(ages) {
+                let kind = EventKind::SynAckRetransmitted { after_ack: false, age: secs(age + 0.03), count };
+                events.push((born + age + 0.03, event(born + age + 0.03, number, kind)));
+            }
+        }
+        events.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, event) in events.iter().filter(|(at, _)| *at < 110.0) {
+            model.on_event(event);
+        }
+        model.advance(at(110.0));
+        assert_eq!(model.profile(), Some((profile, true)));
+        let held = model.occupancy() as f64;
+        assert!((held / (2.0 * life) - 1.0).abs() < 0.06, "{profile:?}: {held} of {}", 2.0 * life);
+        // What somebody configured is not doubted.
+        let configured = BacklogModel::new(Profile::Conntrack, Some(1000), 1);
+        assert_eq!(configured.profile(), Some((Profile::Conntrack, false)));
+    }
+}
+
+#[test]
+fn a_deferred_connection_is_held_and_is_not_turned_away() {
+    let mut model = BacklogModel::new(Profile::Linux, Some(128), 1);
+    let mut events: Vec<HandshakeEvent> = Vec::new();
+    for number in 0..60_u16 {
+        let born = f64::from(number);
+        for kind in [
+            EventKind::Opened { syn: SynTraits::default() },
+            EventKind::Answered { after: Duration::ZERO, overdue: false },
+        ] {
+            events.push(event(born, number, kind));
+        }
+        events.push(event(born + 0.1, number, closed(Outcome::Completed, 0.1)));
+        // Every second one keeps silent: asked again at the end of the third timer, 7 s.
+        if number % 2 == 0 {
+            let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(7.1), count: 0 };
+            events.push(event(born + 7.1, number, kind));
+        }
+    }
+    events.sort_by_key(|event| event.ts);
+    events.iter().filter(|event| event.ts < at(50.0)).for_each(|event| model.on_event(event));
+    model.advance(at(50.0));
+    assert!((3..=4).contains(&model.occupancy()), "{}", model.occupancy());
+    assert_ne!(model.mode().mode, ServerMode::AcceptOverflow);
+}
+
+#[test]
 fn connection_tracking_keeps_what_the_server_does_not_answer() {
     let mut model = BacklogModel::new(Profile::Conntrack, Some(100), 1);
     model.on_event(&event(0.0, 1, EventKind::Opened { syn: SynTraits::default() }));
@@ -242,9 +315,11 @@ fn profiles_have_the_names_of_the_configuration() {
 #[test]
 fn its_memory_is_what_it_says() {
     let cohorts = 700 * 36;
-    let displaced = 256 * 4 * 16;
-    assert!(size_of::<BacklogModel>() < 1024, "{}", size_of::<BacklogModel>());
-    assert!(cohorts + displaced + size_of::<BacklogModel>() < 43_000);
+    let displaced = 256 * 4 * 8;
+    let deferral = 144 * 4;
+    assert!(size_of::<BacklogModel>() < 1600, "{}", size_of::<BacklogModel>());
+    assert!(cohorts + displaced + deferral + size_of::<BacklogModel>() < 36_000);
+    assert_eq!(size_of::<Note>(), 32);
 }
 
 proptest! {

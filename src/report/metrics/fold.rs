@@ -96,21 +96,7 @@ impl Fold {
 
 /// `other` before anything is added.
 fn nobody() -> ServerView {
-    ServerView {
-        server: OTHER.to_owned(),
-        endpoint: None,
-        configured: false,
-        attempts: 0,
-        completed: 0,
-        unresolved: 0,
-        embryonic_syn_sent: 0,
-        embryonic_syn_received: 0,
-        backlog_occupancy: 0.0,
-        backlog_limit: None,
-        distinct_sources: 0,
-        mode: crate::detect::incident::ServerMode::Unknown,
-        evidence: Vec::new(),
-    }
+    ServerView { server: OTHER.to_owned(), ..ServerView::default() }
 }
 
 /// Adds the numbers of one view to another of the same label.

@@ -249,6 +249,11 @@ fn servers(families: &mut Families, folded: &Folded) {
         limits.sample(&[&view.server], limit as f64);
     }
     drop(limits);
+    let mut full = Family::new(families, names::SERVER_BACKLOG_TIME_TO_FULL, &["server"]);
+    for (view, seconds) in shown.iter().filter_map(|view| Some((view, view.backlog_time_to_full_seconds?))) {
+        full.sample(&[&view.server], seconds);
+    }
+    drop(full);
     for (desc, number) in [
         (names::SERVER_STATISTIC, (|signal| signal.value) as fn(&Evidence) -> f64),
         (names::SERVER_STATISTIC_THRESHOLD, |signal| signal.threshold),

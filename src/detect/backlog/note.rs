@@ -1,0 +1,89 @@
+//! Stage 4 of 5, detect: what a queue model needs of an event, in 32 bytes.
+//!
+//! Most events say nothing about a queue; the others are kept from the packet thread to the end of a bin.
+
+use crate::detect::hash::KeyedHash;
+use crate::time::Timestamp;
+use crate::track::event::{EventKind, HandshakeEvent, HandshakeState, Outcome};
+use std::time::Duration;
+
+/// What happened, as far as a queue is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A SYN came.
+    Asked,
+    /// Its SYN-ACK went out.
+    Answered,
+    /// A SYN-ACK came again.
+    Repeated,
+    /// The same, though the originator had acknowledged it.
+    RepeatedAfterAck,
+    /// The handshake was completed.
+    Completed,
+    /// It was reset by either side.
+    Reset,
+}
+
+/// One event of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::detect) struct Note {
+    pub(in crate::detect) ts: Timestamp,
+    /// Keyed hash of the originator.
+    pub(in crate::detect) orig: u64,
+    /// Age of the attempt, microseconds: 71 minutes at the most.
+    age: u32,
+    pub(super) weight: u32,
+    pub(super) what: What,
+    /// Which repetition it is.
+    pub(super) number: u8,
+    /// Number of the server's model.
+    pub(in crate::detect) seat: u16,
+}
+
+impl Note {
+    /// What an event says about a queue, if anything.
+    #[inline]
+    pub(in crate::detect) fn of(event: &HandshakeEvent, hash: &KeyedHash, seat: u16) -> Option<Self> {
+        let (what, age, number) = match event.kind {
+            EventKind::Opened { .. } => (What::Asked, Duration::ZERO, 0),
+            EventKind::Answered { after, .. } => (What::Answered, after, 0),
+            EventKind::SynAckRetransmitted { after_ack: true, age, count } => {
+                (What::RepeatedAfterAck, age, count)
+            }
+            EventKind::SynAckRetransmitted { after_ack: false, age, count } => (What::Repeated, age, count),
+            EventKind::Closed { outcome, state: HandshakeState::SynReceived, after, .. } => match outcome {
+                Outcome::Completed => (What::Completed, after, 0),
+                Outcome::Refused | Outcome::Reset => (What::Reset, after, 0),
+                // Our table's doing, or a SYN that the server answers with a challenge and that changes nothing there
+                // (net/ipv4/tcp_minisocks.c, `tcp_check_req`).
+                Outcome::Superseded | Outcome::Evicted | Outcome::Unanswered | Outcome::Abandoned => {
+                    return None;
+                }
+            },
+            EventKind::Closed { .. }
+            | EventKind::Untracked { .. }
+            | EventKind::SynRetransmitted { .. }
+            | EventKind::Overdue { .. }
+            | EventKind::UnsolicitedSynAck
+            | EventKind::UnsolicitedRst
+            | EventKind::Mismatched { .. }
+            | EventKind::SimultaneousOpen
+            | EventKind::Oddity(_)
+            | EventKind::HalfOpen { .. } => return None,
+        };
+        Some(Self {
+            ts: event.ts,
+            orig: hash.endpoint(event.flow.orig),
+            age: u32::try_from(age.as_micros()).unwrap_or(u32::MAX),
+            weight: event.weight,
+            what,
+            number,
+            seat,
+        })
+    }
+
+    /// Age of the attempt.
+    pub(super) fn age(&self) -> Duration {
+        Duration::from_micros(u64::from(self.age))
+    }
+}

@@ -1,0 +1,95 @@
+//! Stage 4 of 5, detect: what is known of a server's SYN queue, in words.
+//!
+//! Decides nothing and keeps nothing.
+
+use super::signal;
+use crate::config::detect::DetectConfig;
+use crate::detect::backlog::{BacklogModel, Limit};
+use crate::detect::incident::{Evidence, ServerMode, ServerView};
+use crate::detect::watch::Watch;
+
+/// What the occupancy alarm goes by.
+pub(super) fn occupancy(watch: &Watch, config: &DetectConfig) -> Evidence {
+    let (held, size) = (watch.held(), watch.size(config));
+    let text = match watch.limit() {
+        Some(limit) => format!(
+            "{held:.0} entries, {:.0} of them unacknowledged for more than a second, of a SYN queue {} to hold {size:.0}",
+            watch.lingering(),
+            if limit.estimated { "that was seen" } else { "configured" },
+        ),
+        None => format!(
+            "{held:.0} entries past the grace age, of a SYN queue {} to hold {size:.0}; an estimate: nothing is known of the queue itself",
+            if watch.settings.backlog.is_some() { "configured" } else { "assumed" },
+        ),
+    };
+    signal("occupancy", held, watch.occupancy_threshold(config), text)
+}
+
+/// What the model of its queue says at the end of the last bin, where there is one.
+pub(super) fn signals(watch: &Watch, all: &mut Vec<Evidence>) {
+    let Some(reading) = &watch.queue else { return };
+    let size = reading.limit.map_or(0.0, |limit| limit.entries as f64);
+    let text = format!(
+        "the SYN queue holds {} entries of {}, reckoned from its SYN-ACKs",
+        reading.entries,
+        words(reading.limit)
+    );
+    all.push(signal("backlog", reading.entries as f64, size, text));
+    let seen = &reading.verdict;
+    let text = format!(
+        "{}: in the last seconds {:.0} SYN-ACKs were repeated and {:.0} were not, {:.0} SYNs had no answer, {:.0} SYN-ACKs came after their ACK, {:.0} handshakes completed",
+        says(seen.mode),
+        seen.repeated,
+        seen.unrepeated,
+        seen.unanswered,
+        seen.after_ack,
+        seen.completed
+    );
+    all.push(signal("server_mode", seen.confidence, 0.5, text));
+}
+
+/// Puts what the model of a server's queue says into its view.
+pub(in crate::detect) fn show(view: &mut ServerView, model: &BacklogModel) {
+    let (entries, limit, full) = (model.occupancy() as f64, model.limit(), model.time_to_full());
+    (view.backlog_occupancy, view.backlog_occupancy_estimated) = (entries, false);
+    if view.backlog_limit.is_none() {
+        view.backlog_limit = limit.map(|limit| limit.entries);
+        view.backlog_limit_estimated = limit.is_some_and(|limit| limit.estimated);
+    }
+    view.backlog_time_to_full_seconds = full.map(|full| full.as_secs_f64());
+    let text = match full {
+        None if limit.is_none() => "the size of its SYN queue is not known".to_owned(),
+        None => "its SYN queue does not fill at the present growth".to_owned(),
+        Some(full) if full.is_zero() => "its SYN queue is full".to_owned(),
+        Some(full) => format!("its SYN queue is full in {:.1} s at the present growth", full.as_secs_f64()),
+    };
+    if limit.is_some() {
+        view.evidence.push(signal("time_to_full", full.map_or(0.0, |full| full.as_secs_f64()), 0.0, text));
+    }
+    if let Some((profile, inferred)) = model.profile() {
+        view.profile = Some(profile.name());
+        view.profile_inferred = inferred;
+        if inferred {
+            let text = format!("its SYN-ACKs come again when those of a {} host do", profile.name());
+            view.evidence.push(signal("profile", 1.0, 1.0, text));
+        }
+    }
+}
+
+fn words(limit: Option<Limit>) -> String {
+    match limit {
+        Some(limit) if limit.estimated => format!("about {} (learned)", limit.entries),
+        Some(limit) => limit.entries.to_string(),
+        None => "an unknown number".to_owned(),
+    }
+}
+
+fn says(mode: ServerMode) -> &'static str {
+    match mode {
+        ServerMode::Queue => "it queues SYNs",
+        ServerMode::Cookie => "it sends cookies",
+        ServerMode::Drop => "it drops SYNs",
+        ServerMode::AcceptOverflow => "it lives and its queue has room, but its program does not accept",
+        ServerMode::Unknown => "how it treats SYNs cannot be told",
+    }
+}

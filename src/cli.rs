@@ -58,6 +58,10 @@ pub(crate) struct RunArgs {
     #[arg(long = "web.telemetry-path", value_name = "PATH")]
     pub(crate) telemetry_path: Option<TelemetryPath>,
 
+    /// User to become once everything is open, where started as root: a name, or UID:GID [default: nobody, unless files are written]
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -128,6 +132,9 @@ impl RunArgs {
         }
         if let Some(path) = &self.telemetry_path {
             config.web.telemetry_path.clone_from(path);
+        }
+        if self.user.is_some() {
+            config.privileges.user.clone_from(&self.user);
         }
         self.filter.override_config(config);
         self.log.override_config(config);

@@ -1,6 +1,7 @@
 //! The binary's own part: what each command does with the library. The one place where an exit status is chosen.
 
 mod check;
+mod confine;
 mod files;
 mod reload;
 mod replay;

@@ -85,6 +85,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("evidence.incident_bytes", old.evidence.incident_bytes != new.evidence.incident_bytes),
         ("evidence.memory_bytes", old.evidence.memory_bytes != new.evidence.memory_bytes),
         ("evidence.disk_bytes", old.evidence.disk_bytes != new.evidence.disk_bytes),
+        ("state", old.state != new.state),
+        ("privileges", old.privileges != new.privileges),
         ("log.level", old.log.level != new.log.level),
         ("log.format", old.log.format != new.log.format),
     ];

@@ -1,8 +1,8 @@
 //! The binary's own part: the live sensor. Threads for packets, tokio for everything else.
 
 use super::reload::Reloader;
-use super::sources;
-use super::{Failure, Status, files};
+use super::sources::{self, LiveSource};
+use super::{Failure, Status, confine, files};
 use crate::cli::RunArgs;
 use crate::shutdown::{Asked, Signals};
 use halfopen::capture::stop::StopHandle;
@@ -45,27 +45,43 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     logs::start(config.log);
     tracing::info!(msg = "starting halfopen", version = env!("CARGO_PKG_VERSION"));
 
+    // Everything that takes a right is opened before it is given up, and that before any thread is started.
+    let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
+    let listeners = Listeners::bind(&config.web.listen).map_err(|error| running(&error))?;
+    let stop = StopHandle::new();
+    let opened = sources::live(&config.capture, &stop)?;
+    let confined = confine::confine(&config, file.as_deref())?;
+
     let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
     })?;
-    let result = start(&runtime, file, args, config);
+    let open = Open { listeners, stop, sources: opened, confined };
+    let result = start(&runtime, open, file, args, config);
     // Whatever still waits for a client is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
+/// What was opened with the rights the process no longer has.
+struct Open {
+    listeners: Listeners,
+    stop: StopHandle,
+    sources: Vec<(String, LiveSource)>,
+    /// Which layers of confinement hold.
+    confined: Vec<(&'static str, bool)>,
+}
+
 fn start(
     runtime: &Runtime,
+    open: Open,
     file: Option<std::path::PathBuf>,
     args: RunArgs,
     config: Config,
 ) -> Result<Status, Failure> {
     let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
+    let Open { listeners, stop, sources: opened, confined } = open;
     let signals = runtime.block_on(async { Signals::listen() }).map_err(|error| running(&error))?;
-    let listeners = runtime.block_on(Listeners::bind(&config.web.listen)).map_err(|error| running(&error))?;
-    let stop = StopHandle::new();
-    let opened = sources::live(&config.capture, &stop)?;
 
     let counts = Arc::default();
     let journal = Journal::start(&config.journal, &counts).map_err(|error| running(&error))?;
@@ -84,7 +100,10 @@ fn start(
     if let Some(store) = store {
         sensor.keep_evidence(store);
     }
-    let metrics = Metrics::new(config.web.top_servers).with_journal(counts).with_evidence(evidence);
+    let metrics = Metrics::new(config.web.top_servers)
+        .with_journal(counts)
+        .with_evidence(evidence)
+        .with_confinement(confined);
     let metrics = Arc::new(metrics);
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);

@@ -7,11 +7,13 @@ mod parse;
 mod reader;
 mod record;
 mod sections;
+mod trust;
 mod value;
 mod web;
 
 pub use reader::{Problem, Problems};
 pub use record::{EvidenceConfig, JournalConfig};
+pub use trust::{PrivilegesConfig, StateConfig};
 pub use web::{ListenAddress, TelemetryPath};
 
 pub mod detect;
@@ -38,6 +40,10 @@ pub struct Config {
     pub journal: JournalConfig,
     /// What is kept of their frames.
     pub evidence: EvidenceConfig,
+    /// What is kept over a restart.
+    pub state: StateConfig,
+    /// What the process gives up.
+    pub privileges: PrivilegesConfig,
     /// What to protect.
     pub servers: Vec<ServerConfig>,
 }

@@ -4,7 +4,7 @@ use super::detect::{Prefix, Rule};
 use super::reader::{Problem, Problems, Reader, Section, nearest};
 use super::{
     CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig,
-    WebConfig, sections, value,
+    sections, trust, value, web,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +61,7 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>
         config.detect = sections::detect(Section::new(reader, "detect", table));
     }
     if let Some((table, reader)) = table(&mut top, "web") {
-        config.web = web(Section::new(reader, "web", table));
+        config.web = web::section(Section::new(reader, "web", table));
     }
     if let Some((table, reader)) = table(&mut top, "log") {
         config.log = log(Section::new(reader, "log", table));
@@ -71,6 +71,12 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>
     }
     if let Some((table, reader)) = table(&mut top, "evidence") {
         config.evidence = sections::evidence(Section::new(reader, "evidence", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "state") {
+        config.state = trust::state(Section::new(reader, "state", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "privileges") {
+        config.privileges = trust::privileges(Section::new(reader, "privileges", table));
     }
     let rules: Vec<Rule>;
     (config.servers, rules) = servers(&mut top).into_iter().unzip();
@@ -140,20 +146,6 @@ fn half_open_table(mut section: Section<'_, '_, '_, '_>) -> TableConfig {
     });
     section.finish();
     table
-}
-
-fn web(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
-    let mut web = WebConfig::default();
-    section.set(&mut web.listen, "listen_address", "\"127.0.0.1:10793\"", |value| {
-        let addresses = list(value, parsed)?;
-        if addresses.is_empty() { Err("must name at least one address".to_owned()) } else { Ok(addresses) }
-    });
-    section.set(&mut web.telemetry_path, "telemetry_path", "\"/metrics\"", parsed);
-    // Each server has some 25 series; 1000 servers are a scrape of 2 MB.
-    section
-        .set(&mut web.top_servers, "top_servers", "50", |value| integer(value, 0..=1000).map(|n| n as usize));
-    section.finish();
-    web
 }
 
 fn log(mut section: Section<'_, '_, '_, '_>) -> LogConfig {
@@ -301,7 +293,7 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 
-fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T, String> {
+pub(super) fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T, String> {
     string(value)?.parse()
 }
 

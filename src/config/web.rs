@@ -1,11 +1,29 @@
 //! Configuration: what the HTTP side listens on and where the metrics are, checked once where they come in.
 
+use super::WebConfig;
+use super::parse::{integer, list, parsed};
+use super::reader::Section;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 /// The port in the contract.
 const DEFAULT_PORT: u16 = 10793;
+
+/// The `[web]` section.
+pub(super) fn section(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
+    let mut web = WebConfig::default();
+    section.set(&mut web.listen, "listen_address", "\"127.0.0.1:10793\"", |value| {
+        let addresses = list(value, parsed)?;
+        if addresses.is_empty() { Err("must name at least one address".to_owned()) } else { Ok(addresses) }
+    });
+    section.set(&mut web.telemetry_path, "telemetry_path", "\"/metrics\"", parsed);
+    // Each server has some 25 series; 1000 servers are a scrape of 2 MB.
+    section
+        .set(&mut web.top_servers, "top_servers", "50", |value| integer(value, 0..=1000).map(|n| n as usize));
+    section.finish();
+    web
+}
 
 /// Where to listen, in the forms Prometheus exporters accept: `127.0.0.1:10793`, `[::1]:10793`, `:10793`, `localhost:10793`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -65,32 +65,34 @@ impl HttpError {
 /// Bound sockets, not served yet.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<std::net::TcpListener>,
 }
 
 impl Listeners {
-    /// Binds every address, in order; one that is named twice, once.
+    /// Binds every address, in order; one that is named twice, once. Needs no runtime: it is done before privileges are given up.
     ///
     /// # Errors
     /// The first that cannot be bound.
-    pub async fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
+    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
         let mut sockets = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             if addresses[..index].contains(address) {
                 continue;
             }
             let socket = match address {
-                ListenAddress::Socket(socket) => TcpListener::bind(socket).await,
-                ListenAddress::Name(host, port) => TcpListener::bind((host.as_str(), *port)).await,
+                ListenAddress::Socket(socket) => std::net::TcpListener::bind(socket),
+                ListenAddress::Name(host, port) => std::net::TcpListener::bind((host.as_str(), *port)),
                 // The IPv6 wildcard takes IPv4 too, where the host has IPv6.
-                ListenAddress::Any(port) => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).await {
+                ListenAddress::Any(port) => match std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port))
+                {
                     Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).await
+                        std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
                     }
                     bound => bound,
                 },
             };
-            sockets.push(socket.map_err(|error| HttpError::new(address, &error))?);
+            let ready = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+            sockets.push(ready.map_err(|error| HttpError::new(address, &error))?);
         }
         Ok(Self { sockets })
     }
@@ -106,6 +108,13 @@ impl Listeners {
         let places = Places::new(counters);
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
+            let socket = match TcpListener::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::error!(msg = "cannot serve; the host may be out of file descriptors", %error);
+                    continue;
+                }
+            };
             accepting.spawn(accept(socket, router.clone(), Arc::clone(&places), stop.clone()));
         }
         while accepting.join_next().await.is_some() {}

@@ -5,6 +5,7 @@
 mod family;
 mod fold;
 pub mod names;
+mod trust;
 
 use super::evidence::EvidenceCounts;
 use super::http::ConnectionCounters;
@@ -19,6 +20,7 @@ use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use trust::Trust;
 
 /// What the exposition is, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,6 +43,7 @@ pub struct Metrics {
     connections: Arc<ConnectionCounters>,
     journal: Arc<JournalCounts>,
     evidence: Arc<EvidenceCounts>,
+    trust: Trust,
 }
 
 impl Metrics {
@@ -53,6 +56,7 @@ impl Metrics {
             connections: Arc::default(),
             journal: Arc::default(),
             evidence: Arc::default(),
+            trust: Trust::default(),
         }
     }
 
@@ -71,6 +75,12 @@ impl Metrics {
     #[must_use]
     pub fn with_evidence(self, evidence: Arc<EvidenceCounts>) -> Self {
         Self { evidence, ..self }
+    }
+
+    /// Shows which layers of confinement hold, each by its label.
+    #[must_use]
+    pub fn with_confinement(self, layers: Vec<(&'static str, bool)>) -> Self {
+        Self { trust: Trust { layers, ..self.trust }, ..self }
     }
 
     fn records(&self, families: &mut Families) {
@@ -110,6 +120,7 @@ impl Metrics {
         incidents(&mut families, snapshot, &folded.shown, top);
         self.records(&mut families);
         sensor(&mut families, snapshot);
+        self.trust.collect(&mut families);
         one(&mut families, names::HTTP_REFUSED, self.connections.refused.load(Ordering::Relaxed));
         one(&mut families, names::HTTP_EVICTED, self.connections.evicted.load(Ordering::Relaxed));
         families.extend(self.process.collect());

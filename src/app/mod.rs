@@ -7,6 +7,7 @@ mod reload;
 mod replay;
 mod run;
 mod sources;
+mod state;
 
 use crate::cli::{Cli, Command, Refused};
 use clap::Parser;

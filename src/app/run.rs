@@ -2,7 +2,7 @@
 
 use super::reload::Reloader;
 use super::sources::{self, LiveSource};
-use super::{Failure, Status, confine, files};
+use super::{Failure, Status, confine, files, state};
 use crate::cli::RunArgs;
 use crate::shutdown::{Asked, Signals};
 use halfopen::capture::stop::StopHandle;
@@ -17,7 +17,8 @@ use halfopen::report::journal::Journal;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
-use std::sync::Arc;
+use halfopen::report::state::Nudge;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -86,13 +87,23 @@ fn start(
     let counts = Arc::default();
     let journal = Journal::start(&config.journal, &counts).map_err(|error| running(&error))?;
     let recorder = journal.as_ref().map(Journal::recorder);
+    let nudge: Arc<OnceLock<Nudge>> = Arc::default();
+    let news = Arc::clone(&nudge);
     let hear = move |entry: &JournalEntry| {
         logs::incident(entry);
+        if let Some(nudge) = news.get() {
+            nudge.news();
+        }
         if let Some(recorder) = &recorder {
             recorder.record(entry);
         }
     };
     let sensor = Sensor::new(&config, Box::new(hear));
+    let states = Arc::default();
+    let keeper = state::keep(&config.state, &sensor, &states).map_err(|error| running(&error))?;
+    if let Some(keeper) = &keeper {
+        let _ = nudge.set(keeper.nudge());
+    }
     let evidence = Arc::default();
     let store = FrameStore::new(&config.evidence, &evidence);
     let writer =
@@ -103,6 +114,7 @@ fn start(
     let metrics = Metrics::new(config.web.top_servers)
         .with_journal(counts)
         .with_evidence(evidence)
+        .with_state(states)
         .with_confinement(confined);
     let metrics = Arc::new(metrics);
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
@@ -123,6 +135,11 @@ fn start(
     let _ = quit.send(true);
     // Answers that take longer than the farewell are cut off with the runtime.
     let _ = runtime.block_on(serving);
+    if keeper.is_some_and(|keeper| !keeper.finish(FLUSH)) {
+        tracing::warn!(
+            msg = "the state as of the stop is not written, an older one is; see what its disk does"
+        );
+    }
     if journal.is_some_and(|journal| !journal.finish(FLUSH)) {
         tracing::warn!(msg = "the journal's last lines are not written; see what its disk does");
     }

@@ -160,10 +160,13 @@ impl Court {
             watch.incident = None;
             return;
         };
+        let distinct_sources = running.distinct_sources();
         let told = &mut running.incident;
         told.syn_rate_peak = told.syn_rate_peak.max(watch.peak_rate());
-        told.attempts = watch.totals[0].saturating_sub(running.before[0]);
-        told.completed = watch.totals[1].saturating_sub(running.before[1]);
+        told.attempts =
+            running.carried.attempts.saturating_add(watch.totals[0].saturating_sub(running.before[0]));
+        told.completed =
+            running.carried.completed.saturating_add(watch.totals[1].saturating_sub(running.before[1]));
         told.embryonic_peak = told.embryonic_peak.max(watch.embryonic());
         told.backlog_occupancy_peak =
             told.backlog_occupancy_peak.max(watch.occupancy() / watch.backlog(&self.config));
@@ -184,7 +187,7 @@ impl Court {
                 | IncidentKind::Reflection
                 | IncidentKind::Backscatter => "unresolved attempts are back within the baseline",
             };
-            told.distinct_sources = running.sources.estimate().0.round() as u64;
+            told.distinct_sources = distinct_sources;
             self.episodes.end(incident, bin.end, reason, &mut self.sketches);
             watch.end_episode();
             return;
@@ -192,7 +195,7 @@ impl Court {
         if calm || !bin.number.is_multiple_of(4) {
             return;
         }
-        told.distinct_sources = running.sources.estimate().0.round() as u64;
+        told.distinct_sources = distinct_sources;
         // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
         let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
         if lasts && features.mode() != ServerMode::Unknown {

@@ -161,7 +161,7 @@ impl Court {
         }
     }
 
-    fn keep_warm(&mut self, number: usize) {
+    pub(super) fn keep_warm(&mut self, number: usize) {
         if let Some(watch) = self.ledger.get_mut(number)
             && !watch.warm
             && (watch.incident.is_some() || watch.cusum.largest() > 0.0 || watch.recent > 0.01)

@@ -17,6 +17,7 @@ mod heavy;
 pub mod incident;
 mod judge;
 mod ledger;
+pub mod memory;
 pub mod observe;
 mod probe;
 mod queues;

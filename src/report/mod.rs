@@ -9,6 +9,7 @@ pub mod logs;
 pub mod metrics;
 mod page;
 pub mod snapshot;
+pub mod state;
 pub mod summary;
 mod text;
 

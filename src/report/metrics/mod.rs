@@ -11,6 +11,7 @@ use super::evidence::EvidenceCounts;
 use super::http::ConnectionCounters;
 use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
+use super::state::StateCounts;
 use crate::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use family::Family;
 use fold::{Fold, Folded, OTHER};
@@ -81,6 +82,12 @@ impl Metrics {
     #[must_use]
     pub fn with_confinement(self, layers: Vec<(&'static str, bool)>) -> Self {
         Self { trust: Trust { layers, ..self.trust }, ..self }
+    }
+
+    /// Shows what becomes of the state file as well; without one its series stay at zero.
+    #[must_use]
+    pub fn with_state(self, state: Arc<StateCounts>) -> Self {
+        Self { trust: Trust { state, ..self.trust }, ..self }
     }
 
     fn records(&self, families: &mut Families) {

@@ -22,6 +22,9 @@ const OWN_VICTIM: f64 = 0.25;
 /// Shortest time that unsolicited answers are counted over, seconds: half of their sliding minute.
 const STRAY_WINDOW: f64 = 30.0;
 
+/// Bins within which SYN-ACKs are repeated: Linux sends the last of five 31 s after the first, and gives up at 63 s.
+const REPEATED: u64 = 126;
+
 impl Court {
     /// A key without an incident: is there one to raise?
     pub(super) fn consider(&mut self, bin: Bin, number: usize, alarm: bool) {
@@ -218,8 +221,12 @@ impl Court {
     }
 
     /// A server of ours whose answers mostly have their SYN: the rest is what the sensor lost, or captured twice.
-    fn is_explained_by_loss(&self, finding: &Finding) -> bool {
+    /// After a restart: what it repeats had its SYN before.
+    fn is_explained_by_loss(&self, bin: Bin, finding: &Finding) -> bool {
         let Figures::Stray { answers, sent: true, .. } = finding.figures else { return false };
+        if self.resumed && bin.number < REPEATED && self.ledger.servers_of(finding.addr, 1) > 0 {
+            return true;
+        }
         let asked: f64 = self
             .ledger
             .iter()
@@ -236,7 +243,7 @@ impl Court {
     pub(super) fn charge(&mut self, bin: Bin, findings: Vec<Finding>, strays: Vec<Finding>) {
         let mut quiet: BTreeMap<(bool, IpAddr), usize> = self.charged.clone();
         for finding in findings.into_iter().chain(strays) {
-            if self.is_explained_by_loss(&finding) {
+            if self.is_explained_by_loss(bin, &finding) {
                 continue;
             }
             let key = (matches!(finding.figures, Figures::Stray { .. }), finding.addr);

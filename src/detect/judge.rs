@@ -46,6 +46,8 @@ pub(super) struct Court {
     pub(super) charged: BTreeMap<(bool, IpAddr), usize>,
     /// Servers that may still be made in this bin.
     new_left: u32,
+    /// Goes on where an earlier process ended.
+    pub(super) resumed: bool,
 }
 
 /// The bin being closed.
@@ -88,6 +90,7 @@ impl Court {
             warm: Vec::new(),
             charged: BTreeMap::new(),
             new_left: 0,
+            resumed: false,
         };
         court.seat_configured(0);
         court

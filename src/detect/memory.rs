@@ -301,6 +301,7 @@ impl Court {
         let mut keys = 0;
         let mut places: Vec<Option<usize>> = vec![None; memory.incidents.len()];
         self.ledger.evictions = 0;
+        self.resumed = true;
         for known in memory.keys.iter().filter(|known| known.is_sane()) {
             let number = self.ledger.find(known.key).or_else(|| {
                 let settings = Settings::of(known.key, &self.config, &self.servers);

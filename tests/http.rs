@@ -7,7 +7,7 @@ use halfopen::config::{ListenAddress, TelemetryPath};
 use halfopen::decode::DecodeError;
 use halfopen::decode::segment::SegmentKind;
 use halfopen::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
-use halfopen::report::http::{Listeners, MAX_PER_PEER, Web};
+use halfopen::report::http::{Guard, Listeners, MAX_PER_PEER, Web};
 use halfopen::report::metrics::{Metrics, OUTCOMES, SEGMENT_KINDS, names};
 use halfopen::report::snapshot::{EmbryonicView, InterfaceView, Snapshot, SnapshotSource};
 use halfopen::time::Timestamp;
@@ -140,7 +140,7 @@ impl Served {
         let listeners = Listeners::bind(&[any]).unwrap();
         let address = listeners.addresses()[0];
         let (stop, stopping) = watch::channel(false);
-        runtime.spawn(listeners.serve(web.router(), connections, stopping));
+        runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));
         Self { address, fake, reloads, stop, runtime: Some(runtime) }
     }
 

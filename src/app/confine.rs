@@ -3,6 +3,7 @@
 use super::Failure;
 use halfopen::capture::privileges::{self, Files, Layer, Outcome, User};
 use halfopen::config::Config;
+use halfopen::report::http::Guard;
 use halfopen::report::unwritten;
 use std::fs;
 use std::os::unix::fs::chown;
@@ -19,8 +20,9 @@ pub(super) fn confine(config: &Config, file: Option<&Path>) -> Result<Vec<(&'sta
     for directory in &directories {
         make(directory, user);
     }
-    let read = file.into_iter().map(directory_of);
-    let files = Files { read: read.collect(), write: directories };
+    let mut read: Vec<PathBuf> = file.into_iter().map(directory_of).collect();
+    read.extend(config.web.config_file.iter().flat_map(|file| Guard::directories(file)));
+    let files = Files { read, write: directories };
     let outcomes = privileges::confine(&config.privileges, user, &files);
     Ok(outcomes.into_iter().map(|(layer, outcome)| (layer.as_label(), tell(layer, &outcome))).collect())
 }

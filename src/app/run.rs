@@ -12,7 +12,7 @@ use halfopen::detect::incident::JournalEntry;
 use halfopen::os_error;
 use halfopen::pipeline::Sensor;
 use halfopen::report::evidence::{DiskWriter, FrameStore};
-use halfopen::report::http::{Listeners, Web};
+use halfopen::report::http::{Guard, Listeners, Web};
 use halfopen::report::journal::Journal;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
@@ -51,13 +51,14 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let listeners = Listeners::bind(&config.web.listen).map_err(|error| running(&error))?;
     let stop = StopHandle::new();
     let opened = sources::live(&config.capture, &stop)?;
+    let guard = guard(&config.web)?;
     let confined = confine::confine(&config, file.as_deref())?;
 
     let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
     })?;
-    let open = Open { listeners, stop, sources: opened, confined };
+    let open = Open { listeners, guard, stop, sources: opened, confined };
     let result = start(&runtime, open, file, args, config);
     // Whatever still waits for a client is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -67,6 +68,7 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
 /// What was opened with the rights the process no longer has.
 struct Open {
     listeners: Listeners,
+    guard: Guard,
     stop: StopHandle,
     sources: Vec<(String, LiveSource)>,
     /// Which layers of confinement hold.
@@ -81,7 +83,7 @@ fn start(
     config: Config,
 ) -> Result<Status, Failure> {
     let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
-    let Open { listeners, stop, sources: opened, confined } = open;
+    let Open { listeners, guard, stop, sources: opened, confined } = open;
     let signals = runtime.block_on(async { Signals::listen() }).map_err(|error| running(&error))?;
 
     let counts = Arc::default();
@@ -120,15 +122,16 @@ fn start(
     let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);
     let connections = metrics.connections();
-    let web = Web::new(
+    let web = Web::showing(
         Arc::clone(&sensor) as Arc<dyn SnapshotSource>,
         metrics,
         config.web.telemetry_path.clone(),
         Box::new(move || for_web.reload()),
+        config.web.addresses,
     );
     let (quit, quitting) = watch::channel(false);
-    announce(&listeners, &config.web);
-    let serving = runtime.spawn(listeners.serve(web.router(), connections, quitting));
+    announce(&listeners, &config.web, &guard);
+    let serving = runtime.spawn(listeners.serve(web.router(), Arc::new(guard), connections, quitting));
 
     let ended = packet_threads(&sensor, opened)?;
     let status = runtime.block_on(supervise(signals, ended, &stop, &reloader));
@@ -210,17 +213,30 @@ async fn supervise(
     Ok(Status::Done)
 }
 
+/// Who gets in, as the web configuration says where there is one. Read while every file can still be.
+fn guard(web: &WebConfig) -> Result<Guard, Failure> {
+    let Some(file) = &web.config_file else { return Ok(Guard::open()) };
+    Guard::load(file).map_err(|problems| Failure::Usage(problems.join(" | ")))
+}
+
 /// Says where everything is, and when it can be reached from elsewhere.
-fn announce(listeners: &Listeners, web: &WebConfig) {
+fn announce(listeners: &Listeners, web: &WebConfig, guard: &Guard) {
+    let (encrypted, asks) = guard.demands();
+    let scheme = if encrypted { "https" } else { "http" };
     for address in listeners.addresses() {
-        let url = format!("http://{address}/");
-        let metrics = format!("http://{address}{}", web.telemetry_path);
+        let url = format!("{scheme}://{address}/");
+        let metrics = format!("{scheme}://{address}{}", web.telemetry_path);
         tracing::info!(msg = "listening", url, metrics);
-        if !address.ip().to_canonical().is_loopback() {
+        if address.ip().to_canonical().is_loopback() {
+            continue;
+        }
+        if !asks {
             tracing::warn!(
-                msg = "reachable from other hosts without a password: whoever reaches it sees who talks to your servers",
+                msg = "reachable from other hosts without a password: whoever reaches it sees who talks to your servers; set web.config_file",
                 %address
             );
+        } else if !encrypted {
+            tracing::warn!(msg = "passwords cross the network unencrypted; add tls_server_config to the web configuration", %address);
         }
     }
 }

@@ -7,14 +7,18 @@ mod parse;
 mod reader;
 mod record;
 mod sections;
+mod tls;
 mod trust;
 mod value;
 mod web;
+mod web_file;
 
 pub use reader::{Problem, Problems};
 pub use record::{EvidenceConfig, JournalConfig};
+pub use tls::{ClientAuth, TlsVersion};
 pub use trust::{PrivilegesConfig, StateConfig};
-pub use web::{ListenAddress, TelemetryPath};
+pub use web::{Addresses, ListenAddress, TelemetryPath};
+pub use web_file::{TlsFiles, WebFile};
 
 pub mod detect;
 
@@ -157,6 +161,10 @@ pub struct WebConfig {
     pub telemetry_path: TelemetryPath,
     /// Servers beyond the configured ones that have series of their own. Default 50.
     pub top_servers: usize,
+    /// TLS and passwords, in the exporter-toolkit's format. Default none: plain HTTP for everybody who gets there.
+    pub config_file: Option<std::path::PathBuf>,
+    /// What the page and the API show of the addresses of others. Default all of it.
+    pub addresses: Addresses,
 }
 
 impl Default for WebConfig {
@@ -165,6 +173,8 @@ impl Default for WebConfig {
             listen: vec![ListenAddress::default()],
             telemetry_path: TelemetryPath::default(),
             top_servers: 50,
+            config_file: None,
+            addresses: Addresses::default(),
         }
     }
 }

@@ -374,7 +374,11 @@ pub(super) fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> 
     }
 }
 
-fn one_of<T: Copy>(value: &DeValue<'_>, all: &[T], label: fn(T) -> &'static str) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(
+    value: &DeValue<'_>,
+    all: &[T],
+    label: fn(T) -> &'static str,
+) -> Result<T, String> {
     let text = string(value)?;
     all.iter().copied().find(|&candidate| label(candidate) == text).ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|&candidate| label(candidate)).collect();

@@ -1,6 +1,7 @@
 //! Stage 5 of 5, report: the JSON API, version 1. Bounded answers only.
 
-use super::{ApiError, Web};
+use super::{ApiError, Web, privacy};
+use crate::config::Addresses;
 use crate::report::snapshot::{EmbryonicView, Snapshot};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -34,6 +35,10 @@ pub(super) async fn incidents(State(web): State<Arc<Web>>) -> Answer {
 
 /// A capture file with a few frames of an incident. None is empty or half: what is not kept is 404.
 pub(super) async fn pcap(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    if web.addresses != Addresses::Full {
+        let why = "frames have addresses, which this sensor does not show; web.addresses = \"full\" would";
+        return Err(ApiError(StatusCode::FORBIDDEN, why.to_owned()));
+    }
     let wanted = id.clone();
     let Some(file) = web.blocking(move |web| web.source.pcap(&wanted)).await? else {
         let id = crate::report::text::printable(&id);
@@ -75,7 +80,7 @@ pub(super) async fn embryonic(
         return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let work = move |web: &Web| -> Result<(Option<String>, Vec<EmbryonicView>, Snapshot), ApiError> {
-        let snapshot = web.source.snapshot();
+        let snapshot = web.shown();
         if let Some(name) = &server {
             let known = snapshot.servers.iter().any(|view| view.server == *name);
             if !known && name.parse::<SocketAddr>().is_err() {
@@ -87,6 +92,7 @@ pub(super) async fn embryonic(
         }
         let mut list = web.source.embryonic(server.as_deref(), limit);
         list.truncate(limit);
+        privacy::embryonic(&mut list, web.addresses);
         drop(place);
         Ok((server, list, snapshot))
     };

@@ -3,16 +3,20 @@
 //! Answers from snapshots only; never sees a packet or the table. Every error is JSON with one line.
 
 mod api;
+mod door;
+mod guard;
 mod listen;
 mod places;
+mod privacy;
 
+pub use guard::Guard;
 pub use listen::{HttpError, Listeners};
 pub use places::{ConnectionCounters, MAX_CONNECTIONS, MAX_PER_PEER};
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::snapshot::{Snapshot, SnapshotSource};
 use super::{page, text};
-use crate::config::TelemetryPath;
+use crate::config::{Addresses, TelemetryPath};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -46,6 +50,7 @@ pub struct Web {
     reload: Reload,
     /// Each listing looks at the whole table: a few at a time.
     listings: Arc<Semaphore>,
+    addresses: Addresses,
 }
 
 impl Web {
@@ -56,12 +61,24 @@ impl Web {
         telemetry_path: TelemetryPath,
         reload: Reload,
     ) -> Arc<Self> {
+        Self::showing(source, metrics, telemetry_path, reload, Addresses::Full)
+    }
+
+    /// As `new`, and shows so much of the addresses of others.
+    pub fn showing(
+        source: Arc<dyn SnapshotSource>,
+        metrics: Arc<Metrics>,
+        telemetry_path: TelemetryPath,
+        reload: Reload,
+        addresses: Addresses,
+    ) -> Arc<Self> {
         Arc::new(Self {
             source,
             metrics,
             telemetry_path,
             reload,
             listings: Arc::new(Semaphore::new(MAX_LISTINGS)),
+            addresses,
         })
     }
 
@@ -87,7 +104,14 @@ impl Web {
 
     /// A snapshot, taken where waiting for a lock holds up no other request.
     async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, ApiError> {
-        self.blocking(|web| web.source.snapshot()).await
+        self.blocking(Self::shown).await
+    }
+
+    /// A snapshot with so much of the addresses of others as may be shown.
+    fn shown(&self) -> Snapshot {
+        let mut snapshot = self.source.snapshot();
+        privacy::snapshot(&mut snapshot, self.addresses);
+        snapshot
     }
 
     async fn blocking<T: Send + 'static>(
@@ -133,7 +157,7 @@ async fn safe_headers(mut response: Response) -> Response {
 }
 
 async fn index(State(web): State<Arc<Web>>) -> Result<impl IntoResponse, ApiError> {
-    let body = web.blocking(|web| page::page(&web.source.snapshot(), web.telemetry_path.as_str())).await?;
+    let body = web.blocking(|web| page::page(&web.shown(), web.telemetry_path.as_str())).await?;
     Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body))
 }
 

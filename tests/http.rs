@@ -410,7 +410,6 @@ fn listings_are_made_two_at_a_time() {
 
 #[test]
 fn an_address_named_twice_is_bound_once() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let twice = [ListenAddress::Socket(free), ListenAddress::Socket(free)];
     assert_eq!(Listeners::bind(&twice).unwrap().addresses(), [free]);
@@ -419,7 +418,6 @@ fn an_address_named_twice_is_bound_once() {
 #[test]
 fn a_taken_port_names_the_address_and_the_mend() {
     let served = Served::start();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = Listeners::bind(&[ListenAddress::Socket(served.address)]).unwrap_err().to_string();
     assert!(
         error.starts_with(&format!("cannot listen on {}: address already in use", served.address)),

@@ -1,12 +1,13 @@
 //! The binary's own part: the live sensor. Threads for packets, tokio for everything else.
 
+use super::notify::Notifier;
 use super::reload::Reloader;
 use super::sources::{self, LiveSource};
-use super::{Failure, Status, confine, files, state};
+use super::{Failure, Status, captures, confine, files, state};
 use crate::cli::RunArgs;
 use crate::shutdown::{Asked, Signals};
+use halfopen::capture::FrameSource;
 use halfopen::capture::stop::StopHandle;
-use halfopen::capture::{CaptureError, FrameSource};
 use halfopen::config::{CaptureConfig, Config, WebConfig};
 use halfopen::detect::incident::JournalEntry;
 use halfopen::os_error;
@@ -18,6 +19,7 @@ use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::report::state::Nudge;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -32,9 +34,6 @@ const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Within this the journal and the evidence each write what still waits; a disk that hangs is not waited for.
 const FLUSH: Duration = Duration::from_millis(100);
-
-/// How a packet thread ended, by the name of its source.
-type Ended = (String, Result<(), CaptureError>);
 
 /// Runs until told to stop, or until no source is left.
 pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
@@ -52,13 +51,14 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let stop = StopHandle::new();
     let opened = sources::live(&config.capture, &stop)?;
     let guard = guard(&config.web)?;
+    let notifier = Notifier::from_environment();
     let confined = confine::confine(&config, file.as_deref())?;
 
     let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
     })?;
-    let open = Open { listeners, guard, stop, sources: opened, confined };
+    let open = Open { listeners, guard, notifier, stop, sources: opened, confined };
     let result = start(&runtime, open, file, args, config);
     // Whatever still waits for a client is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -69,6 +69,7 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
 struct Open {
     listeners: Listeners,
     guard: Guard,
+    notifier: Option<Notifier>,
     stop: StopHandle,
     sources: Vec<(String, LiveSource)>,
     /// Which layers of confinement hold.
@@ -83,7 +84,8 @@ fn start(
     config: Config,
 ) -> Result<Status, Failure> {
     let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
-    let Open { listeners, guard, stop, sources: opened, confined } = open;
+    let Open { listeners, guard, notifier, stop, sources: opened, confined } = open;
+    let restarts: Arc<AtomicU64> = Arc::default();
     let signals = runtime.block_on(async { Signals::listen() }).map_err(|error| running(&error))?;
 
     let counts = Arc::default();
@@ -133,8 +135,20 @@ fn start(
     announce(&listeners, &config.web, &guard);
     let serving = runtime.spawn(listeners.serve(web.router(), Arc::new(guard), connections, quitting));
 
-    let ended = packet_threads(&sensor, opened)?;
-    let status = runtime.block_on(supervise(signals, ended, &stop, &reloader));
+    let ended = packet_threads(&sensor, opened, &config.capture, &stop, &restarts)?;
+    let status = runtime.block_on(async {
+        let watch = async {
+            if let Some(notifier) = &notifier {
+                notifier.tell("READY=1");
+                notifier.watch(&sensor).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            status = supervise(signals, ended, &stop, &reloader, notifier.as_ref()) => status,
+            () = watch => Ok(Status::Done),
+        }
+    });
     let _ = quit.send(true);
     // Answers that take longer than the farewell are cut off with the runtime.
     let _ = runtime.block_on(serving);
@@ -153,19 +167,28 @@ fn start(
     status
 }
 
-/// One thread for each source; each says in the end how it ended.
-fn packet_threads<S: FrameSource + Send + 'static>(
+/// One thread for each source, supervised; each says in the end that it ended.
+fn packet_threads(
     sensor: &Arc<Sensor>,
-    opened: Vec<(String, S)>,
-) -> Result<mpsc::UnboundedReceiver<Ended>, Failure> {
+    opened: Vec<(String, LiveSource)>,
+    config: &CaptureConfig,
+    stop: &StopHandle,
+    restarts: &Arc<AtomicU64>,
+) -> Result<mpsc::UnboundedReceiver<String>, Failure> {
     let (tell, ended) = mpsc::unbounded_channel();
     for (name, source) in opened {
         tracing::info!(msg = "capturing", interface = name);
-        let (sensor, tell) = (Arc::clone(sensor), tell.clone());
+        let (sensor, restarts, tell) = (Arc::clone(sensor), Arc::clone(restarts), tell.clone());
+        let (config, stop) = (config.clone(), stop.clone());
         let thread = std::thread::Builder::new().name(format!("capture-{name}"));
         let work = move || {
-            let result = sensor.run_source(source);
-            let _ = tell.send((name, result));
+            let counters = source.counters();
+            let again = || {
+                let counters = counters.first().cloned().unwrap_or_default();
+                LiveSource::resume(&config, stop.clone(), counters)
+            };
+            captures::run(&sensor, &name, source, again, &stop, &restarts);
+            let _ = tell.send(name);
         };
         thread.spawn(work).map_err(|error| {
             Failure::Running(format!(
@@ -180,11 +203,11 @@ fn packet_threads<S: FrameSource + Send + 'static>(
 /// Waits for signals and for sources that end; returns when all have ended or were told to.
 async fn supervise(
     mut signals: Signals,
-    mut ended: mpsc::UnboundedReceiver<Ended>,
+    mut ended: mpsc::UnboundedReceiver<String>,
     stop: &StopHandle,
     reloader: &Arc<Reloader>,
+    notifier: Option<&Notifier>,
 ) -> Result<Status, Failure> {
-    let mut last = "every capture ended; see the log".to_owned();
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
@@ -195,16 +218,15 @@ async fn supervise(
                 }
             },
             end = ended.recv() => match end {
-                Some((interface, Ok(()))) => tracing::warn!(msg = "capture ended", interface),
-                Some((interface, Err(error))) => {
-                    tracing::error!(msg = "capture failed", interface, %error);
-                    last = error.to_string();
-                }
-                None => return Err(Failure::Running(last)),
+                Some(interface) => tracing::warn!(msg = "capture ended", interface),
+                None => return Err(Failure::Running("every capture ended; see the log".to_owned())),
             }
         }
     }
     tracing::info!(msg = "stopping");
+    if let Some(notifier) = notifier {
+        notifier.tell("STOPPING=1");
+    }
     stop.stop();
     let all = async { while ended.recv().await.is_some() {} };
     if tokio::time::timeout(PATIENCE, all).await.is_err() {

@@ -90,6 +90,12 @@ impl Metrics {
         Self { trust: Trust { state, ..self.trust }, ..self }
     }
 
+    /// Shows how often a failed capture was started again.
+    #[must_use]
+    pub fn with_restarts(self, restarts: Arc<AtomicU64>) -> Self {
+        Self { trust: Trust { restarts, ..self.trust }, ..self }
+    }
+
     fn records(&self, families: &mut Families) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         one(families, names::JOURNAL_WRITTEN, load(&self.journal.written));

@@ -18,6 +18,8 @@ pub(super) struct Trust {
     pub(super) layers: Vec<(&'static str, bool)>,
     /// What becomes of the state file.
     pub(super) state: Arc<StateCounts>,
+    /// Captures that failed and were opened again.
+    pub(super) restarts: Arc<AtomicU64>,
 }
 
 impl Trust {
@@ -29,6 +31,7 @@ impl Trust {
         }
         drop(confined);
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        one(families, names::CAPTURE_RESTARTS, load(&self.restarts));
         one(families, names::STATE_WRITTEN, load(&self.state.written));
         one(families, names::STATE_ERRORS, load(&self.state.errors));
         one(families, names::STATE_SET_ASIDE, load(&self.state.set_aside));

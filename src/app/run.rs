@@ -50,6 +50,17 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let listeners = Listeners::bind(&config.web.listen).map_err(|error| running(&error))?;
     let stop = StopHandle::new();
     let opened = sources::live(&config.capture, &stop)?;
+    // Before the table is made, and after the captures are known.
+    let fit = config.fit(opened.len()).map_err(Failure::Usage)?;
+    if let Some(was) = fit.table_was {
+        let (is, limit) = (config.table.entries, config.limits.memory);
+        tracing::warn!(
+            msg = "half-open table made smaller, to stay under limits.memory",
+            entries = is,
+            configured = was,
+            limit
+        );
+    }
     let guard = guard(&config.web)?;
     let notifier = Notifier::from_environment();
     let confined = confine::confine(&config, file.as_deref())?;
@@ -58,7 +69,7 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let runtime = runtime.map_err(|error| {
         Failure::Running(format!("cannot start: {}; the host may be out of threads", os_error::words(&error)))
     })?;
-    let open = Open { listeners, guard, notifier, stop, sources: opened, confined };
+    let open = Open { reckoned: fit.reckoned, listeners, guard, notifier, stop, sources: opened, confined };
     let result = start(&runtime, open, file, args, config);
     // Whatever still waits for a client is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -67,6 +78,8 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
 
 /// What was opened with the rights the process no longer has.
 struct Open {
+    /// Most bytes of memory by the configuration.
+    reckoned: u64,
     listeners: Listeners,
     guard: Guard,
     notifier: Option<Notifier>,
@@ -84,7 +97,7 @@ fn start(
     config: Config,
 ) -> Result<Status, Failure> {
     let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
-    let Open { listeners, guard, notifier, stop, sources: opened, confined } = open;
+    let Open { reckoned, listeners, guard, notifier, stop, sources: opened, confined } = open;
     let restarts: Arc<AtomicU64> = Arc::default();
     let signals = runtime.block_on(async { Signals::listen() }).map_err(|error| running(&error))?;
 
@@ -119,9 +132,12 @@ fn start(
         .with_journal(counts)
         .with_evidence(evidence)
         .with_state(states)
-        .with_confinement(confined);
+        .with_confinement(confined)
+        .with_restarts(Arc::clone(&restarts))
+        .with_memory(config.limits.memory, reckoned);
     let metrics = Arc::new(metrics);
-    let reloader = Reloader::new(file, args, config.clone(), Arc::clone(&sensor), Arc::clone(&metrics));
+    let reloader =
+        Reloader::new(file, args, (config.clone(), opened.len()), Arc::clone(&sensor), Arc::clone(&metrics));
     let for_web = Arc::clone(&reloader);
     let connections = metrics.connections();
     let web = Web::showing(

@@ -3,6 +3,7 @@
 //! No stage sees another's section. Text becomes these types in [`parse`](Config::parse) or is refused with every problem
 //! it has; nothing downstream checks a value again.
 
+mod limits;
 mod parse;
 mod reader;
 mod record;
@@ -13,6 +14,7 @@ mod value;
 mod web;
 mod web_file;
 
+pub use limits::{Fit, LimitsConfig};
 pub use reader::{Problem, Problems};
 pub use record::{EvidenceConfig, JournalConfig};
 pub use tls::{ClientAuth, TlsVersion};
@@ -46,6 +48,8 @@ pub struct Config {
     pub evidence: EvidenceConfig,
     /// What is kept over a restart.
     pub state: StateConfig,
+    /// The ceiling for its memory.
+    pub limits: LimitsConfig,
     /// What the process gives up.
     pub privileges: PrivilegesConfig,
     /// What to protect.

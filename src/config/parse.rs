@@ -4,7 +4,7 @@ use super::detect::{Prefix, Rule};
 use super::reader::{Problem, Problems, Reader, Section, nearest};
 use super::{
     CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, TableConfig,
-    sections, trust, value, web,
+    limits, sections, trust, value, web,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -74,6 +74,9 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>
     }
     if let Some((table, reader)) = table(&mut top, "state") {
         config.state = trust::state(Section::new(reader, "state", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "limits") {
+        config.limits = limits::limits(Section::new(reader, "limits", table));
     }
     if let Some((table, reader)) = table(&mut top, "privileges") {
         config.privileges = trust::privileges(Section::new(reader, "privileges", table));

@@ -96,6 +96,12 @@ impl Metrics {
         Self { trust: Trust { restarts, ..self.trust }, ..self }
     }
 
+    /// Shows the ceiling for memory, and what the caps add up to.
+    #[must_use]
+    pub fn with_memory(self, limit: u64, reckoned: u64) -> Self {
+        Self { trust: Trust { memory: [limit, reckoned], ..self.trust }, ..self }
+    }
+
     fn records(&self, families: &mut Families) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         one(families, names::JOURNAL_WRITTEN, load(&self.journal.written));

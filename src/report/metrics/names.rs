@@ -86,6 +86,8 @@ metrics! {
     EVIDENCE_ERRORS = Counter "halfopen_evidence_errors_total" "Times a file of evidence could not be written.";
     EVIDENCE_BYTES = Gauge "halfopen_evidence_bytes" "Evidence in memory.";
     CONFINED = Gauge "halfopen_confinement_active" "1 where a layer of the process's confinement is in force, by layer; 0 where it is not.";
+    MEMORY_LIMIT = Gauge "halfopen_memory_limit_bytes" "The configured ceiling for the memory of the process; 0 where there is none, as in a replay.";
+    MEMORY_RECKONED = Gauge "halfopen_memory_reckoned_bytes" "Most memory by the caps of the configuration, reckoned at the start.";
     CAPTURE_RESTARTS = Counter "halfopen_capture_restarts_total" "Captures that failed and were started again by the supervisor.";
     STATE_WRITTEN = Counter "halfopen_state_written_total" "Times the state file was written.";
     STATE_ERRORS = Counter "halfopen_state_errors_total" "Times the state file could not be written.";

@@ -20,6 +20,8 @@ pub(super) struct Trust {
     pub(super) state: Arc<StateCounts>,
     /// Captures that failed and were opened again.
     pub(super) restarts: Arc<AtomicU64>,
+    /// The ceiling for memory, and what the caps add up to, bytes.
+    pub(super) memory: [u64; 2],
 }
 
 impl Trust {
@@ -31,6 +33,8 @@ impl Trust {
         }
         drop(confined);
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        one(families, names::MEMORY_LIMIT, self.memory[0]);
+        one(families, names::MEMORY_RECKONED, self.memory[1]);
         one(families, names::CAPTURE_RESTARTS, load(&self.restarts));
         one(families, names::STATE_WRITTEN, load(&self.state.written));
         one(families, names::STATE_ERRORS, load(&self.state.errors));

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test that fails should say so at once"
 )]
 #![allow(unreachable_pub, reason = "its modules are its own")]

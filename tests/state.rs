@@ -27,6 +27,7 @@ use support::process::{Process, Signal};
 use support::{helper, wait_for};
 
 type Frames = Vec<(Timestamp, Vec<u8>)>;
+type Part<'a> = &'a [(Timestamp, Vec<u8>)];
 
 fn frames(toml: &str) -> Frames {
     let mut frames = Vec::new();
@@ -37,7 +38,7 @@ fn frames(toml: &str) -> Frames {
 
 /// Frames that end with the sensor killed: what it remembers is asked before the last of it is judged.
 struct Killed<'a> {
-    frames: &'a [(Timestamp, Vec<u8>)],
+    frames: Part<'a>,
     next: usize,
     sensor: &'a Sensor,
     remembered: &'a Mutex<Vec<u8>>,
@@ -62,7 +63,7 @@ impl FrameSource for Killed<'_> {
 }
 
 /// One life of a sensor: what it told, and what it remembered when it was killed.
-fn live(frames: &[(Timestamp, Vec<u8>)], state: Option<&[u8]>) -> (Vec<JournalEntry>, Vec<u8>) {
+fn live(frames: Part<'_>, state: Option<&[u8]>) -> (Vec<JournalEntry>, Vec<u8>) {
     let told: Arc<Mutex<Vec<JournalEntry>>> = Arc::default();
     let journal = Arc::clone(&told);
     let hear = move |entry: &JournalEntry| journal.lock().unwrap().push(entry.clone());
@@ -82,7 +83,7 @@ fn live(frames: &[(Timestamp, Vec<u8>)], state: Option<&[u8]>) -> (Vec<JournalEn
 }
 
 /// The frames before a moment and those from another on: what came between was never seen.
-fn cut(frames: &Frames, killed: u64, back: u64) -> (&[(Timestamp, Vec<u8>)], &[(Timestamp, Vec<u8>)]) {
+fn cut(frames: &Frames, killed: u64, back: u64) -> (Part<'_>, Part<'_>) {
     let start = frames[0].0;
     let place = |second| frames.partition_point(|(ts, _)| ts.since(start) < Duration::from_secs(second));
     (&frames[..place(killed)], &frames[place(back)..])

@@ -108,8 +108,8 @@ impl StateFile {
     }
 }
 
-/// Whose it is, whether it is whole, and how old.
-fn examine(file: &[u8]) -> Found {
+/// Of the bytes of a file: whose it is, whether it is whole, and how old.
+pub fn examine(file: &[u8]) -> Found {
     let unusable = |why: &str| Found::Unusable(why.to_owned());
     let header =
         file.iter().take(200).position(|byte| *byte == b'\n').and_then(|end| file.split_at_checked(end));

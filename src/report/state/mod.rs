@@ -5,7 +5,7 @@
 
 mod file;
 
-pub use file::{Found, StateFile};
+pub use file::{Found, StateFile, examine};
 
 use super::journal::Trouble;
 use crate::config::StateConfig;

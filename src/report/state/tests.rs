@@ -39,7 +39,7 @@ fn state(file: &StateFile) -> Vec<u8> {
             assert!(age < Duration::from_secs(60), "{age:?}");
             bytes
         }
-        other => panic!("{other:?}"),
+        other @ (Found::Nothing | Found::Unusable(_)) => panic!("{other:?}"),
     }
 }
 

@@ -86,6 +86,12 @@ pub trait FrameSource {
         false
     }
 
+    /// Whether the next event may have to be waited for: what the pipeline still holds back should be done first.
+    #[inline]
+    fn may_wait(&self) -> bool {
+        false
+    }
+
     /// The counters this source publishes to, one per interface or file.
     fn counters(&self) -> Vec<Arc<InterfaceCounters>>;
 }
@@ -99,6 +105,15 @@ impl<S: FrameSource + ?Sized> FrameSource for &mut S {
 
     fn publish(&mut self) {
         (**self).publish();
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
+    }
+
+    #[inline]
+    fn may_wait(&self) -> bool {
+        (**self).may_wait()
     }
 
     fn counters(&self) -> Vec<Arc<InterfaceCounters>> {

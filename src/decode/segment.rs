@@ -4,10 +4,11 @@
 
 use crate::time::Timestamp;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 /// An address and a TCP port. 20 bytes, where `SocketAddr` takes 32 for fields a handshake does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The IP address.
     pub addr: IpAddr,
@@ -19,6 +20,21 @@ impl Endpoint {
     /// An endpoint from its parts.
     pub const fn new(addr: IpAddr, port: u16) -> Self {
         Self { addr, port }
+    }
+}
+
+impl Hash for Endpoint {
+    /// One word for IPv4, two for IPv6: hashed several times a packet, and the derived one takes an address for a slice.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let port = u64::from(self.port);
+        match self.addr {
+            IpAddr::V4(addr) => state.write_u64(u64::from(addr.to_bits()) << 16 | port),
+            IpAddr::V6(addr) => {
+                state.write_u128(addr.to_bits());
+                state.write_u64(port | 1 << 48);
+            }
+        }
     }
 }
 

@@ -64,9 +64,12 @@ impl Sensor {
                     if packets.on_frame(&frame) {
                         source.publish();
                     }
+                    if source.may_wait() {
+                        packets.catch_up();
+                    }
                 }
                 Ok(SourceEvent::Idle(stamp)) => {
-                    packets.on_time(stamp);
+                    packets.on_idle(stamp);
                     source.publish();
                     packets.publish();
                 }
@@ -102,13 +105,16 @@ impl<'a> PacketLoop<'a> {
     /// One frame through the stages; whether counts were published.
     #[inline]
     fn on_frame(&mut self, frame: &Frame<'_>) -> bool {
-        let now = self.on_time(frame.ts);
+        let now = self.time.advance(frame.ts);
+        if self.bin_ends.is_none_or(|end| now >= end) {
+            self.close_bins(now);
+        }
         self.frames.read += 1;
         match decode::decode(&Frame { ts: now, ..*frame }) {
             Decoded::Tcp(segment) => {
                 self.frames.tcp += 1;
                 self.frames.segments[segment.kind as usize] += 1;
-                self.tracker.on_segment(&segment, &mut self.observations);
+                self.tracker.take(segment, &mut self.observations);
                 self.lens.see(frame, &segment);
             }
             Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
@@ -126,15 +132,20 @@ impl<'a> PacketLoop<'a> {
         due
     }
 
-    /// Network time moves to `stamp`, or stays; attempts age, bins close.
-    #[inline]
-    fn on_time(&mut self, stamp: Timestamp) -> Timestamp {
+    /// Nothing comes; network time moves to `stamp`, or stays; attempts age, bins close.
+    fn on_idle(&mut self, stamp: Timestamp) {
         let now = self.time.advance(stamp);
         if self.bin_ends.is_none_or(|end| now >= end) {
             self.close_bins(now);
         }
+        self.catch_up();
         self.tracker.advance(now, &mut self.observations);
-        now
+    }
+
+    /// What waits for memory has its effect.
+    #[inline]
+    fn catch_up(&mut self) {
+        self.tracker.catch_up(&mut self.observations);
     }
 
     #[cold]
@@ -146,6 +157,7 @@ impl<'a> PacketLoop<'a> {
             return;
         };
         let silent_from = end.plus(LONGEST_SILENCE);
+        self.catch_up();
         while end <= now {
             self.tracker.advance(end, &mut self.observations);
             self.sensor.bin_closed(&self.thread, &mut self.observations, end);
@@ -175,6 +187,7 @@ impl<'a> PacketLoop<'a> {
 
     #[cold]
     fn publish(&mut self) {
+        self.catch_up();
         self.unpublished = 0;
         let now = self.time.now();
         self.publish_at = now.unwrap_or(Timestamp::EPOCH).plus(PUBLISH_EVERY);
@@ -192,6 +205,7 @@ impl<'a> PacketLoop<'a> {
 
     /// The source is exhausted: what is still open is judged as it stands.
     fn end(&mut self) {
+        self.catch_up();
         if let Some(end) = self.bin_ends {
             self.tracker.finish(&mut self.observations);
             self.sensor.thread_ended(&self.thread, &mut self.observations, end);

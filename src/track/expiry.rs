@@ -18,6 +18,9 @@ use std::time::Duration;
 /// has packets.
 const STRIDE: Duration = Duration::from_millis(1);
 
+/// Deadlines looked at together, their memory asked for beforehand.
+const BATCH: usize = 32;
+
 /// What became of a record that was due.
 enum Fell {
     Overdue(Attempt),
@@ -43,9 +46,8 @@ impl Tracker {
     fn settle<K: Laned>(&mut self, sink: &mut impl EventSink) {
         let never = Duration::MAX;
         let waits = Waits { first: never, second: never };
-        while let Some(record) = K::lane(self).pop_due(Timestamp::FAR_FUTURE.minus(STRIDE), waits) {
-            self.fall_due(record, false, sink);
-        }
+        let mut budget = usize::MAX;
+        self.expire::<K>(Timestamp::FAR_FUTURE.minus(STRIDE), waits, false, &mut budget, sink);
     }
 
     fn advance_to(&mut self, now: Timestamp, sink: &mut impl EventSink) {
@@ -83,11 +85,23 @@ impl Tracker {
         budget: &mut usize,
         sink: &mut impl EventSink,
     ) {
+        let mut due = std::mem::take(&mut K::lane(self).room);
         while *budget > 0 {
-            let Some(record) = K::lane(self).pop_due(now, waits) else { return };
-            *budget -= 1;
-            self.fall_due(record, emergency, sink);
+            let lane = K::lane(self);
+            lane.pop_due(now, waits, BATCH.min(*budget), &mut due);
+            if due.is_empty() {
+                break;
+            }
+            *budget -= due.len();
+            let noted = lane.ring().is_some();
+            for record in due.iter().filter(|record| record.due != Due::Grace || !noted) {
+                self.table.prefetch(&self.table.spot(record.key));
+            }
+            for record in due.drain(..) {
+                self.fall_due(record, emergency, sink);
+            }
         }
+        K::lane(self).room = due;
     }
 
     fn fall_due<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
@@ -130,9 +144,10 @@ impl Tracker {
                 Due::First | Due::Second => (Fate::Keep, Some(Fell::Stays)),
             }
         };
-        let mut fell = table.visit(&key, Place::First, at, decide).flatten();
+        let spot = table.spot(key);
+        let mut fell = table.visit(&spot, Place::First, at, decide).flatten();
         if fell.is_none() && table.has_crossed() {
-            fell = table.visit(&key, Place::Crossed, at, decide).flatten();
+            fell = table.visit(&spot, Place::Crossed, at, decide).flatten();
         }
         match fell {
             // It ended before, or another attempt has its tuple: this record is of the past.

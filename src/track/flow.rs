@@ -4,7 +4,7 @@
 
 use crate::decode::segment::Endpoint;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A connection attempt's two ends, by role. Eq and Hash are by both ends and the direction.
@@ -35,8 +35,18 @@ pub(crate) trait Tuple: Copy + Eq + Hash + fmt::Debug {
 }
 
 /// An IPv4 tuple in 12 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TupleV4([u32; 3]);
+
+impl Hash for TupleV4 {
+    /// Two words; the derived one takes the array for a slice, length and all.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [low, high, ports] = self.0;
+        state.write_u64(u64::from(low) << 32 | u64::from(high));
+        state.write_u32(ports);
+    }
+}
 
 /// An IPv6 tuple in 36 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -17,6 +17,8 @@ pub(crate) struct Lane<K> {
     second: ByGrace<K>,
     ring: Option<usize>,
     len: usize,
+    /// Empty; the room for what falls due, kept so that nothing allocates.
+    pub(crate) room: Vec<Record<K>>,
 }
 
 /// How long an attempt may stay.
@@ -56,7 +58,7 @@ impl<K: Copy> Lane<K> {
     /// A lane whose attempts are noted in the ring of this number, if it has one.
     pub(crate) fn new(ring: Option<usize>) -> Self {
         let queues = || std::array::from_fn(|_| DeadlineQueue::new());
-        Self { grace: queues(), first: queues(), second: queues(), ring, len: 0 }
+        Self { grace: queues(), first: queues(), second: queues(), ring, len: 0, room: Vec::new() }
     }
 
     pub(crate) fn ring(&self) -> Option<usize> {
@@ -93,8 +95,8 @@ impl<K: Copy> Lane<K> {
         next[record.class].push(record.key, record.opened_at);
     }
 
-    /// The next record due at `now`.
-    pub(crate) fn pop_due(&mut self, now: Timestamp, waits: Waits) -> Option<Record<K>> {
+    /// Moves records that are due at `now` to the end of `due`, at most so many: the next of one queue, which are in order of time.
+    pub(crate) fn pop_due(&mut self, now: Timestamp, waits: Waits, most: usize, due: &mut Vec<Record<K>>) {
         let queues = self.grace.iter_mut().zip(&mut self.first).zip(&mut self.second).zip(GRACE);
         for (class, (((grace, first), second), age)) in queues.enumerate() {
             let queues = [
@@ -102,17 +104,21 @@ impl<K: Copy> Lane<K> {
                 (Due::First, first, waits.first),
                 (Due::Second, second, waits.second),
             ];
-            for (due, queue, wait) in queues {
-                if let Some(at) = queue.front_opened_at().map(|opened| opened.plus(wait))
+            for (what, queue, wait) in queues {
+                let before = due.len();
+                while due.len() - before < most
+                    && let Some(at) = queue.front_opened_at().map(|opened| opened.plus(wait))
                     && at <= now
                     && let Some((key, opened_at)) = queue.pop()
                 {
-                    self.len -= 1;
-                    return Some(Record { due, class, key, opened_at, at });
+                    due.push(Record { due: what, class, key, opened_at, at });
+                }
+                if due.len() > before {
+                    self.len -= due.len() - before;
+                    return;
                 }
             }
         }
-        None
     }
 
     /// When something falls due next.

@@ -5,17 +5,17 @@
 use super::flow::{Flow, Tuple, TupleV4, TupleV6};
 use super::grace::GraceAges;
 use super::handshake::Attempt;
+use super::prefetch;
 use super::remembered::Remembered;
 use super::shares::{Places, Shares};
+use super::stored::Stored;
 use super::visibility::Visibility;
-use super::waiting::{Ticket, Waiting};
+use super::waiting::Waiting;
 use crate::config::TableConfig;
 use crate::decode::segment::{Endpoint, SeqNumber};
 use crate::time::Timestamp;
-use crate::track::event::HandshakeState;
 use ahash::RandomState;
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use dashmap::{DashMap, SharedValue};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -32,66 +32,7 @@ const EMERGENCY_FROM: usize = 13;
 /// And no longer below here, so that it does not flap.
 const EMERGENCY_UNTIL: usize = 10;
 
-/// An attempt in 20 bytes. Its opening is kept as 32 bits of microseconds, which come round in 71 minutes: no attempt lives as
-/// long, because timeouts are shorter (`config`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stored([u32; 5]);
-
-impl Stored {
-    fn pack(attempt: &Attempt) -> Self {
-        let flag = |on: bool, bit: u32| u32::from(on) << bit;
-        let bits = u32::from(attempt.syn_payload.min(0x3fff))
-            | u32::from(attempt.syn_copies.min(15)) << 14
-            | u32::from(attempt.syn_ack_copies.min(7)) << 18
-            | u32::from(attempt.level.min(15)) << 21
-            | flag(attempt.state == HandshakeState::SynReceived, 25)
-            | flag(attempt.originator_is_low, 26)
-            | flag(attempt.overdue, 27)
-            | flag(attempt.early_ack, 28)
-            | flag(attempt.crossed, 29)
-            | flag(attempt.contested, 30);
-        Self([micros(attempt.opened_at), attempt.isn.0, attempt.responder_isn.0, bits, attempt.ticket.0])
-    }
-
-    fn unpack(self, now: Timestamp) -> Attempt {
-        let [opened, isn, responder_isn, bits, ticket] = self.0;
-        let flag = |bit: u32| bits >> bit & 1 == 1;
-        let micros_ago = micros(now).wrapping_sub(opened);
-        // Another thread's time may lie behind that of the one that opened it: then it has just opened, and is not 71 minutes old.
-        let opened_at = if micros_ago > AHEAD {
-            now.to_micros().plus(Duration::from_micros(u64::from(micros_ago.wrapping_neg())))
-        } else {
-            now.to_micros().minus(Duration::from_micros(u64::from(micros_ago)))
-        };
-        Attempt {
-            opened_at,
-            isn: SeqNumber(isn),
-            responder_isn: SeqNumber(responder_isn),
-            syn_payload: (bits & 0x3fff) as u16,
-            syn_copies: (bits >> 14 & 15) as u8,
-            syn_ack_copies: (bits >> 18 & 7) as u8,
-            level: (bits >> 21 & 15) as u8,
-            state: if flag(25) { HandshakeState::SynReceived } else { HandshakeState::SynSent },
-            originator_is_low: flag(26),
-            overdue: flag(27),
-            early_ack: flag(28),
-            crossed: flag(29),
-            contested: flag(30),
-            ticket: Ticket(ticket),
-        }
-    }
-}
-
-/// An opening up to 2^29 microseconds (9 minutes) after the time it is looked at lies ahead; anything else lies behind, up to 62
-/// minutes, which is longer than any timeout.
-const AHEAD: u32 = u32::MAX - (1 << 29);
-
-fn micros(at: Timestamp) -> u32 {
-    at.as_nanos().div_euclid(1000) as u32
-}
-
 type Map<K> = DashMap<K, Stored, RandomState>;
-
 /// The attempts of one address family. `crossed` holds the second attempt of a simultaneous open, which shares the first's tuple.
 pub(crate) struct Family<K: Tuple> {
     first: Map<K>,
@@ -110,6 +51,22 @@ impl<K: Tuple> Family<K> {
         match place {
             Place::First => &self.first,
             Place::Crossed => &self.crossed,
+        }
+    }
+
+    /// Requests the memory in which a tuple's first attempt lies or would lie. Locking: one shard, for reading, unless another
+    /// thread writes to it just then.
+    #[inline]
+    fn prefetch(&self, spot: &Spot<K>) {
+        let shards = self.first.shards();
+        let Some(shard) = shards[self.first.determine_shard(spot.hash as usize)].try_read() else { return };
+        // hashbrown: the control bytes begin where the entries end, and the entries lie in descending order (raw/mod.rs).
+        let (end, at) = (shard.data_end().as_ptr(), spot.hash as usize & (shard.buckets() - 1));
+        drop(shard);
+        prefetch::line(end.cast::<u8>().wrapping_add(at));
+        // Half of all entries lie in their own place, nearly all within the next five: three lines of IPv4 entries.
+        for behind in [0, 2, 4] {
+            prefetch::line(end.wrapping_sub(at + behind + 1));
         }
     }
 
@@ -135,6 +92,13 @@ impl Keyed for TupleV6 {
     fn family(table: &HalfOpenTable) -> &Family<Self> {
         &table.v6
     }
+}
+
+/// A tuple and its hash, reckoned once for all that is done with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot<K> {
+    pub(crate) key: K,
+    hash: u64,
 }
 
 /// Which attempt of a tuple.
@@ -261,30 +225,42 @@ impl HalfOpenTable {
         self.grace.learn(self.shares.places(server).server, age);
     }
 
+    /// Where a tuple's attempts are.
+    #[inline]
+    pub(crate) fn spot<K: Keyed>(&self, key: K) -> Spot<K> {
+        Spot { key, hash: K::family(self).first.hash_usize(&key) as u64 }
+    }
+
+    /// Requests the memory a tuple will be looked for in, for a visit in the near future.
+    #[inline]
+    pub(crate) fn prefetch<K: Keyed>(&self, spot: &Spot<K>) {
+        K::family(self).prefetch(spot);
+    }
+
     /// Visits an attempt and keeps or removes it. Locking: one shard, for the length of `act`.
     #[inline]
     pub(crate) fn visit<K: Keyed, R>(
         &self,
-        key: &K,
+        spot: &Spot<K>,
         place: Place,
         now: Timestamp,
         act: impl FnOnce(&mut Attempt) -> (Fate, R),
     ) -> Option<R> {
-        let mut result = None;
-        let removed = K::family(self).map(place).remove_if_mut(key, |_, stored| {
-            let mut attempt = stored.unpack(now);
-            let (fate, value) = act(&mut attempt);
-            result = Some(value);
-            let packed = Stored::pack(&attempt);
-            if *stored != packed {
-                *stored = packed;
+        let map = K::family(self).map(place);
+        let mut shard = map.shards()[map.determine_shard(spot.hash as usize)].write();
+        let (_, stored) = shard.get_mut(spot.hash, |(key, _)| *key == spot.key)?;
+        let stored = stored.get_mut();
+        let mut attempt = stored.unpack(now);
+        let (fate, result) = act(&mut attempt);
+        match fate {
+            Fate::Keep => *stored = Stored::pack(&attempt),
+            Fate::Remove => {
+                shard.remove_entry(spot.hash, |(key, _)| *key == spot.key);
+                drop(shard);
+                self.left(&spot.key, place, attempt.originator_is_low);
             }
-            fate == Fate::Remove
-        });
-        if let Some((key, stored)) = removed {
-            self.left(&key, place, stored.unpack(now).originator_is_low);
         }
-        result
+        Some(result)
     }
 
     /// Visits an attempt, which stays (changed as `present` says, even into another one), or enters what `absent` gives, at the
@@ -293,40 +269,40 @@ impl HalfOpenTable {
     #[inline]
     pub(crate) fn visit_or_enter<K: Keyed, R>(
         &self,
-        key: &K,
+        spot: &Spot<K>,
         place: Place,
         now: Timestamp,
         at: Places,
         present: impl FnOnce(&mut Attempt) -> R,
         absent: impl FnOnce() -> (Option<Attempt>, R),
     ) -> R {
-        match K::family(self).map(place).entry(*key) {
-            Entry::Occupied(mut entry) => {
-                let mut attempt = entry.get().unpack(now);
-                let was_low = attempt.originator_is_low;
-                let result = present(&mut attempt);
-                entry.insert(Stored::pack(&attempt));
-                drop(entry);
-                if attempt.originator_is_low != was_low {
-                    self.shares.left(self.shares.places(key.flow(was_low).resp));
-                    self.shares.entered(self.shares.places(key.flow(attempt.originator_is_low).resp));
-                }
-                result
+        let map = K::family(self).map(place);
+        let mut shard = map.shards()[map.determine_shard(spot.hash as usize)].write();
+        if let Some((_, stored)) = shard.get_mut(spot.hash, |(key, _)| *key == spot.key) {
+            let stored = stored.get_mut();
+            let mut attempt = stored.unpack(now);
+            let was_low = attempt.originator_is_low;
+            let result = present(&mut attempt);
+            *stored = Stored::pack(&attempt);
+            drop(shard);
+            if attempt.originator_is_low != was_low {
+                self.shares.left(self.shares.places(spot.key.flow(was_low).resp));
+                self.shares.entered(self.shares.places(spot.key.flow(attempt.originator_is_low).resp));
             }
-            Entry::Vacant(vacancy) => {
-                let (attempt, result) = absent();
-                if let Some(attempt) = attempt {
-                    // Counted before it can be found and removed by another thread, so that no counter ever wraps.
-                    self.entries.fetch_add(1, Ordering::Relaxed);
-                    self.shares.entered(at);
-                    if place == Place::Crossed {
-                        self.crossed.fetch_add(1, Ordering::Relaxed);
-                    }
-                    drop(vacancy.insert(Stored::pack(&attempt)));
-                }
-                result
-            }
+            return result;
         }
+        let (attempt, result) = absent();
+        if let Some(attempt) = attempt {
+            // Counted before it can be found and removed by another thread, so that no counter ever wraps.
+            self.entries.fetch_add(1, Ordering::Relaxed);
+            self.shares.entered(at);
+            if place == Place::Crossed {
+                self.crossed.fetch_add(1, Ordering::Relaxed);
+            }
+            let entry = (spot.key, SharedValue::new(Stored::pack(&attempt)));
+            shard.insert(spot.hash, entry, |(key, _)| map.hasher().hash_one(key));
+        }
+        result
     }
 
     fn left<K: Tuple>(&self, key: &K, place: Place, originator_is_low: bool) {
@@ -365,42 +341,5 @@ fn collect<K: Tuple>(
         });
         let room = limit.saturating_sub(found.len());
         found.extend(attempts.filter(|(flow, _)| wanted(flow)).take(room));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_ipv4_entry_takes_32_bytes() {
-        assert_eq!(size_of::<(TupleV4, Stored)>(), 32);
-        assert_eq!(size_of::<(TupleV6, Stored)>(), 56);
-    }
-
-    proptest! {
-        #[test]
-        fn packing_loses_nothing(
-            opened in -2_000_000_000_000_000i64..4_000_000_000_000_000, age in -500_000_000i64..3_700_000_000, isn in any::<u32>(), responder_isn in any::<u32>(), syn_payload in 0u16..0x4000,
-            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 6]>(), ticket in any::<u32>(),
-        ) {
-            let opened_at = Timestamp::from_nanos(opened * 1000);
-            let attempt = Attempt {
-                opened_at,
-                isn: SeqNumber(isn),
-                responder_isn: SeqNumber(responder_isn),
-                syn_payload, syn_copies, syn_ack_copies, level,
-                state: if flags[0] { HandshakeState::SynReceived } else { HandshakeState::SynSent },
-                originator_is_low: flags[1],
-                overdue: flags[2],
-                early_ack: flags[3],
-                crossed: flags[4],
-                contested: flags[5],
-                ticket: Ticket(ticket),
-            };
-            let now = Timestamp::from_nanos(opened_at.as_nanos() + age * 1000);
-            prop_assert_eq!(Stored::pack(&attempt).unpack(now), attempt);
-        }
     }
 }

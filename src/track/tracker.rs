@@ -11,7 +11,7 @@ use super::handshake::{Attempt, Sender, Step, next};
 use super::lane::Lane;
 use super::remembered::End;
 use super::shares::{Admission, Places};
-use super::table::{Fate, HalfOpenTable, Keyed, Place};
+use super::table::{Fate, HalfOpenTable, Keyed, Place, Spot};
 use super::waiting::Ticket;
 use crate::config::TableConfig;
 use crate::decode::segment::{Endpoint, Segment, SegmentKind};
@@ -45,9 +45,14 @@ impl From<&TableConfig> for Timeouts {
     }
 }
 
+/// Segments that wait for the memory they will need: enough that an access to memory is over when its segment's turn comes, few
+/// enough that what was asked for is still in the first-level cache.
+const BATCH: usize = 32;
+
 /// Follows the handshakes of one packet thread in a table that all threads share.
 ///
-/// Call [`Self::advance`] with the network time before each segment, then [`Self::on_segment`].
+/// Call [`Self::advance`] with the network time before each segment, then [`Self::on_segment`]; or hand segments to [`Self::take`],
+/// which does the same a few segments later and several times as fast, and call [`Self::catch_up`] before anything is read.
 pub struct Tracker {
     pub(super) table: Arc<HalfOpenTable>,
     pub(super) timeouts: Timeouts,
@@ -61,6 +66,8 @@ pub struct Tracker {
     pub(super) lag: Duration,
     /// The server of the last SYN: in a flood it is that of the next one as well.
     last: (Endpoint, Places),
+    /// Segments taken whose memory was asked for.
+    pending: Vec<Located>,
 }
 
 /// A tuple that knows its lane.
@@ -78,6 +85,21 @@ impl Laned for TupleV6 {
     fn lane(tracker: &mut Tracker) -> &mut Lane<Self> {
         &mut tracker.v6
     }
+}
+
+/// A segment, and where its attempt is.
+#[derive(Debug, Clone, Copy)]
+struct Located {
+    segment: Segment,
+    src_is_low: bool,
+    spot: AnySpot,
+}
+
+/// A spot of either family.
+#[derive(Debug, Clone, Copy)]
+enum AnySpot {
+    V4(Spot<TupleV4>),
+    V6(Spot<TupleV6>),
 }
 
 /// Where a new attempt will wait for its grace age.
@@ -116,6 +138,7 @@ impl Tracker {
             budget,
             lag: Duration::ZERO,
             last,
+            pending: Vec::with_capacity(BATCH),
         }
     }
 
@@ -140,24 +163,70 @@ impl Tracker {
         self.next_due = Timestamp::EPOCH;
     }
 
-    /// Takes one segment; its `ts` is network time.
+    /// Takes one segment, which has its effect within the next 32 or at [`Self::catch_up`]; its `ts` is network time.
+    #[inline]
+    pub fn take(&mut self, segment: Segment, sink: &mut impl EventSink) {
+        let located = self.locate(segment);
+        match &located.spot {
+            AnySpot::V4(spot) => self.table.prefetch(spot),
+            AnySpot::V6(spot) => self.table.prefetch(spot),
+        }
+        self.pending.push(located);
+        if self.pending.len() == BATCH {
+            self.catch_up(sink);
+        }
+    }
+
+    /// Works off what was taken, each segment at its own time.
+    pub fn catch_up(&mut self, sink: &mut impl EventSink) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for located in &pending {
+            self.advance(located.segment.ts, sink);
+            self.on_located(located, sink);
+        }
+        pending.clear();
+        self.pending = pending;
+    }
+
+    /// Takes one segment at once; its `ts` is network time.
     #[inline]
     pub fn on_segment(&mut self, segment: &Segment, sink: &mut impl EventSink) {
+        self.on_located(&self.locate(*segment), sink);
+    }
+
+    #[inline]
+    fn locate(&self, segment: Segment) -> Located {
         let (tuple, src_is_low) = flow::tuple(segment.src, segment.dst);
-        match tuple {
-            AnyTuple::V4(key) => self.on_tuple(key, src_is_low, segment, sink),
-            AnyTuple::V6(key) => self.on_tuple(key, src_is_low, segment, sink),
+        let spot = match tuple {
+            AnyTuple::V4(key) => AnySpot::V4(self.table.spot(key)),
+            AnyTuple::V6(key) => AnySpot::V6(self.table.spot(key)),
+        };
+        Located { segment, src_is_low, spot }
+    }
+
+    #[inline]
+    fn on_located(&mut self, located: &Located, sink: &mut impl EventSink) {
+        let Located { segment, src_is_low, spot } = located;
+        match spot {
+            AnySpot::V4(spot) => self.on_tuple(spot, *src_is_low, segment, sink),
+            AnySpot::V6(spot) => self.on_tuple(spot, *src_is_low, segment, sink),
         }
     }
 
     #[inline]
-    fn on_tuple<K: Laned>(&mut self, key: K, src_is_low: bool, segment: &Segment, sink: &mut impl EventSink) {
+    fn on_tuple<K: Laned>(
+        &mut self,
+        spot: &Spot<K>,
+        src_is_low: bool,
+        segment: &Segment,
+        sink: &mut impl EventSink,
+    ) {
         match segment.kind {
-            SegmentKind::Syn => self.on_syn(key, src_is_low, segment, sink),
+            SegmentKind::Syn => self.on_syn(spot, src_is_low, segment, sink),
             SegmentKind::SynAck | SegmentKind::Ack | SegmentKind::Fin | SegmentKind::Rst => {
-                let found = self.on_other(key, Place::First, src_is_low, segment, sink);
-                let crossed =
-                    self.table.has_crossed() && self.on_other(key, Place::Crossed, src_is_low, segment, sink);
+                let found = self.on_other(spot, Place::First, src_is_low, segment, sink);
+                let crossed = self.table.has_crossed()
+                    && self.on_other(spot, Place::Crossed, src_is_low, segment, sink);
                 if !found && !crossed {
                     self.on_stray(segment, sink);
                 }
@@ -166,8 +235,14 @@ impl Tracker {
         }
     }
 
-    fn on_syn<K: Laned>(&mut self, key: K, src_is_low: bool, segment: &Segment, sink: &mut impl EventSink) {
-        let flow = key.flow(src_is_low);
+    fn on_syn<K: Laned>(
+        &mut self,
+        spot: &Spot<K>,
+        src_is_low: bool,
+        segment: &Segment,
+        sink: &mut impl EventSink,
+    ) {
+        let flow = spot.key.flow(src_is_low);
         if self.last.0 != flow.resp {
             self.last = (flow.resp, self.table.shares.places(flow.resp));
         }
@@ -177,17 +252,17 @@ impl Tracker {
         let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class), at };
         let mut place = Place::First;
         let mut met = if self.table.has_crossed()
-            && !self.is_open(&key, Place::First, segment)
-            && self.is_open(&key, Place::Crossed, segment)
+            && !self.is_open(spot, Place::First, segment)
+            && self.is_open(spot, Place::Crossed, segment)
         {
             // The first attempt ended and the one that crossed it lives on: it has the tuple now.
             Met::Crossing
         } else {
-            self.meet(key, Place::First, src_is_low, segment, wait)
+            self.meet(spot, Place::First, src_is_low, segment, wait)
         };
         if matches!(met, Met::Crossing) {
             place = Place::Crossed;
-            met = self.meet(key, Place::Crossed, src_is_low, segment, wait);
+            met = self.meet(spot, Place::Crossed, src_is_low, segment, wait);
         }
         let mut say = |weight, kind| sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
         let syn = traits(segment);
@@ -199,7 +274,7 @@ impl Tracker {
                     self.counts.simultaneous_opens += 1;
                     say(1, EventKind::SimultaneousOpen);
                 }
-                self.opened(key, src_is_low, wait, level, segment.ts);
+                self.opened(spot.key, src_is_low, wait, level, segment.ts);
             }
             Met::Superseded(before) => {
                 let outcome = Outcome::Superseded;
@@ -208,7 +283,7 @@ impl Tracker {
                 let (state, overdue) = (before.state, before.overdue);
                 say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
                 say(1 << before.level, EventKind::Opened { syn });
-                self.opened(key, src_is_low, wait, before.level, segment.ts);
+                self.opened(spot.key, src_is_low, wait, before.level, segment.ts);
             }
             Met::Repeated(before) => {
                 self.counts.syn_retransmissions += 1;
@@ -230,8 +305,8 @@ impl Tracker {
         }
     }
 
-    fn is_open<K: Laned>(&self, key: &K, place: Place, segment: &Segment) -> bool {
-        self.table.visit(key, place, segment.ts, |_| (Fate::Keep, ())).is_some()
+    fn is_open<K: Laned>(&self, spot: &Spot<K>, place: Place, segment: &Segment) -> bool {
+        self.table.visit(spot, place, segment.ts, |_| (Fate::Keep, ())).is_some()
     }
 
     fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, now: Timestamp) {
@@ -244,7 +319,7 @@ impl Tracker {
     /// Puts a SYN to the attempt of its tuple, or enters a new one.
     fn meet<K: Laned>(
         &mut self,
-        key: K,
+        spot: &Spot<K>,
         place: Place,
         src_is_low: bool,
         segment: &Segment,
@@ -292,7 +367,7 @@ impl Tracker {
             }
         };
         let absent = || {
-            let flow = key.flow(src_is_low);
+            let flow = spot.key.flow(src_is_low);
             if let Some(ended) = table.remembered.find(&flow)
                 && ended.isn == segment.seq
                 && ended.end != End::Reset
@@ -306,25 +381,25 @@ impl Tracker {
                 Admission::Sample(_) | Admission::Refuse => (None, Met::Refused),
             }
         };
-        table.visit_or_enter(&key, place, segment.ts, wait.at, present, absent)
+        table.visit_or_enter(spot, place, segment.ts, wait.at, present, absent)
     }
 
     /// Puts any other segment to the attempt of its tuple; whether there was one.
     #[inline]
     fn on_other<K: Laned>(
         &mut self,
-        key: K,
+        spot: &Spot<K>,
         place: Place,
         src_is_low: bool,
         segment: &Segment,
         sink: &mut impl EventSink,
     ) -> bool {
         let table = &*self.table;
-        let visited = table.visit(&key, place, segment.ts, |attempt| {
+        let visited = table.visit(spot, place, segment.ts, |attempt| {
             let mut before = *attempt;
             let sender =
                 if before.originator_is_low == src_is_low { Sender::Originator } else { Sender::Responder };
-            let visible = || table.visibility.sees(key.flow(before.originator_is_low).resp);
+            let visible = || table.visibility.sees(spot.key.flow(before.originator_is_low).resp);
             let step = next(&before, sender, segment, visible);
             let fate = take(attempt, step);
             if !matches!(step, Step::Nothing | Step::Mismatch) {
@@ -338,7 +413,7 @@ impl Tracker {
             (fate, (step, before))
         });
         let Some((step, before)) = visited else { return false };
-        self.took(&key.flow(before.originator_is_low), step, &before, segment, sink);
+        self.took(&spot.key.flow(before.originator_is_low), step, &before, segment, sink);
         true
     }
 }

@@ -228,6 +228,11 @@ impl FrameSource for LiveSource {
         }
     }
 
+    #[inline]
+    fn may_wait(&self) -> bool {
+        self.batch.is_spent()
+    }
+
     fn is_live(&self) -> bool {
         true
     }

@@ -129,6 +129,10 @@ fn crates_are_named_only_where_they_belong() {
         ("prometheus::", &["src/report/"]),
         ("tokio::", &["src/report/", "src/app/", "src/shutdown.rs", "src/main.rs"]),
         ("axum::", &["src/report/"]),
+        ("landlock::", &["src/capture/privileges"]),
+        ("seccompiler::", &["src/capture/privileges"]),
+        ("tokio_rustls::", &["src/report/http/"]),
+        ("bcrypt::", &["src/report/http/", "src/config/web_file.rs"]),
         ("tracing::", &["src/report/", "src/app/", "src/capture/"]),
     ];
     let mut wrong = Vec::new();

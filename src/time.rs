@@ -32,6 +32,7 @@ impl Timestamp {
 
     /// This point rounded down to a microsecond.
     #[must_use]
+    #[inline]
     pub const fn to_micros(self) -> Self {
         Self(self.0.div_euclid(1000).saturating_mul(1000))
     }
@@ -46,24 +47,35 @@ impl Timestamp {
     }
 
     /// The time from `earlier` to here; zero where `earlier` is later.
+    #[inline]
     pub fn since(self, earlier: Self) -> Duration {
         let nanos = self.0.saturating_sub(earlier.0);
         if nanos <= 0 { Duration::ZERO } else { Duration::from_nanos(nanos as u64) }
     }
 
     /// This point moved forward; saturates.
+    #[inline]
     #[must_use]
-    pub fn plus(self, by: Duration) -> Self {
-        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(nanos))
+    pub const fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(by)))
     }
 
     /// This point moved back; saturates.
+    #[inline]
     #[must_use]
-    pub fn minus(self, by: Duration) -> Self {
-        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(nanos))
+    pub const fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(by)))
     }
+}
+
+/// A duration in nanoseconds; saturates at 292 years.
+#[inline]
+const fn nanos(by: Duration) -> i64 {
+    const LONGEST: u64 = (i64::MAX / 1_000_000_000 - 1) as u64;
+    if by.as_secs() > LONGEST {
+        return i64::MAX;
+    }
+    by.as_secs() as i64 * 1_000_000_000 + by.subsec_nanos() as i64
 }
 
 impl fmt::Display for Timestamp {

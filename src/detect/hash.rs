@@ -58,8 +58,14 @@ impl KeyedHash {
     /// Hash of what counts as one source: an IPv4 address, or a /64 (one subscriber has 2^64 addresses there).
     #[inline]
     pub(super) fn source(&self, addr: IpAddr) -> u64 {
+        self.source_of(addr, self.addr(addr))
+    }
+
+    /// The same of an address whose own hash is known.
+    #[inline]
+    pub(super) fn source_of(&self, addr: IpAddr, hash: u64) -> u64 {
         match addr {
-            IpAddr::V4(v4) => self.pair(u128::from(v4.to_bits()), 1 << 20),
+            IpAddr::V4(_) => hash,
             IpAddr::V6(v6) => self.pair(v6.to_bits() >> 64, 1 << 21),
         }
     }
@@ -123,10 +129,12 @@ mod tests {
         let addr: IpAddr = "198.18.0.1".parse().unwrap();
         let (a, b) = (KeyedHash::new(1), KeyedHash::new(2));
         let all: HashSet<u64> =
-            [a.addr(addr), b.addr(addr), a.source(addr), a.site(addr), a.endpoint(Endpoint::new(addr, 0))]
+            [a.addr(addr), b.addr(addr), a.site(addr), a.endpoint(Endpoint::new(addr, 0))]
                 .into_iter()
                 .collect();
-        assert_eq!(all.len(), 5);
+        assert_eq!(all.len(), 4);
+        // An IPv4 address is one source.
+        assert_eq!(a.addr(addr), a.source(addr));
         let near = |host: &str| a.source(host.parse().unwrap());
         assert_eq!(near("2001:db8::1"), near("2001:db8::ffff"));
         assert_ne!(near("2001:db8::1"), near("2001:db8:0:1::1"));

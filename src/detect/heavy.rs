@@ -9,9 +9,10 @@ use std::net::IpAddr;
 pub(super) const WAYS: usize = 8;
 
 /// What a table keeps for each key beside its count.
-pub(super) trait Merge: Default {
-    /// Adds the other's part of the same key.
-    fn merge(&mut self, other: &Self);
+pub(super) trait Restart: Default {
+    /// Back to the default for another key; may leave alone what it knows to be meaningless. A flood of new keys comes here once
+    /// each.
+    fn restart(&mut self);
 }
 
 /// One key's place.
@@ -27,44 +28,72 @@ pub(super) struct Entry<V> {
     pub(super) value: V,
 }
 
+/// The keys of one set, side by side: two cache lines.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Set {
+    /// As in the entries; 0 where empty.
+    counts: [u64; WAYS],
+    tags: [u32; WAYS],
+    /// Place of each way in `entries`, plus one; 0 where empty.
+    places: [u16; WAYS],
+}
+
 /// The table: a power of two of sets, all allocated at the start.
 #[derive(Debug)]
 pub(super) struct Heavy<V> {
-    tags: Box<[[u32; WAYS]]>,
+    sets: Box<[Set]>,
     entries: Vec<Entry<V>>,
-    /// Place of each way in `entries`, plus one; 0 where empty.
-    places: Box<[[u16; WAYS]]>,
 }
 
-impl<V: Merge> Heavy<V> {
-    /// A table of `sets` sets (rounded up to a power of two, at most 8,191 so that places fit 16 bits).
+impl<V: Restart> Heavy<V> {
+    /// A table of `sets` sets (rounded up to a power of two, at most 4,096 so that places fit 16 bits).
     pub(super) fn new(sets: usize) -> Self {
         let sets = sets.clamp(1, 4096).next_power_of_two();
-        Self {
-            tags: vec![[0; WAYS]; sets].into_boxed_slice(),
-            entries: Vec::with_capacity(sets * WAYS),
-            places: vec![[0; WAYS]; sets].into_boxed_slice(),
+        Self { sets: vec![Set::default(); sets].into_boxed_slice(), entries: Vec::with_capacity(sets * WAYS) }
+    }
+
+    /// Adds `weight` units to a key, of which up to `error` may be too many; it takes the place of the smallest of its set if it has
+    /// none. Its place, which another key may take later, and what else is kept of it.
+    #[inline]
+    pub(super) fn touch(&mut self, hash: u64, addr: IpAddr, weight: u64, error: u64) -> (usize, &mut V) {
+        let (tag, at) = ((hash >> 32) as u32, self.set_of(hash));
+        let set = &mut self.sets[at];
+        let held = (0..WAYS).find(|&way| {
+            let place = usize::from(set.places[way]);
+            set.tags[way] == tag && place != 0 && self.entries[place - 1].addr == addr
+        });
+        if let Some(way) = held {
+            let place = usize::from(set.places[way]) - 1;
+            let entry = &mut self.entries[place];
+            entry.count = entry.count.saturating_add(weight);
+            entry.error = entry.error.saturating_add(error);
+            set.counts[way] = entry.count;
+            return (place, &mut entry.value);
         }
-    }
-
-    /// Adds `weight` units to a key, which takes the place of the smallest of its set if it has none.
-    pub(super) fn touch(&mut self, hash: u64, addr: IpAddr, weight: u64) -> &mut V {
-        let place = self.place(hash, addr, weight, 0);
-        &mut self.entries[place].value
-    }
-
-    /// Adds another table's entry; the number of its place, which another key may take later.
-    pub(super) fn absorb(&mut self, hash: u64, other: &Entry<V>) -> usize {
-        let place = self.place(hash, other.addr, other.count, other.error);
-        self.entries[place].value.merge(&other.value);
-        place
+        let least = set.counts.iter().fold(u64::MAX, |least, count| least.min(*count));
+        let way = set.counts.iter().position(|count| *count == least).unwrap_or(0);
+        set.tags[way] = tag;
+        // An empty way counts nothing, so that what comes first takes it.
+        let count = least.saturating_add(weight).max(1);
+        set.counts[way] = count;
+        if set.places[way] == 0 {
+            self.entries.push(Entry { addr, count, error, value: V::default() });
+            set.places[way] = self.entries.len() as u16;
+            let place = self.entries.len() - 1;
+            return (place, &mut self.entries[place].value);
+        }
+        let place = usize::from(set.places[way]) - 1;
+        let entry = &mut self.entries[place];
+        (entry.addr, entry.count, entry.error) = (addr, count, least.saturating_add(error));
+        entry.value.restart();
+        (place, &mut entry.value)
     }
 
     /// A key's entry, where it has one.
     #[cfg(test)]
     pub(super) fn find(&self, hash: u64, addr: IpAddr) -> Option<&Entry<V>> {
-        let set = self.set_of(hash);
-        let places = self.places.get(set)?;
+        let places = self.sets.get(self.set_of(hash))?.places;
         places
             .iter()
             .filter(|place| **place != 0)
@@ -86,50 +115,13 @@ impl<V: Merge> Heavy<V> {
     pub(super) fn clear(&mut self) {
         if !self.entries.is_empty() {
             self.entries.clear();
-            self.places.fill([0; WAYS]);
+            self.sets.fill(Set::default());
         }
     }
 
     #[inline]
     fn set_of(&self, hash: u64) -> usize {
-        hash as usize & (self.tags.len() - 1)
-    }
-
-    fn place(&mut self, hash: u64, addr: IpAddr, weight: u64, error: u64) -> usize {
-        let (set, tag) = (self.set_of(hash), (hash >> 32) as u32);
-        let (tags, places) = (&mut self.tags[set], &mut self.places[set]);
-        let (mut smallest, mut least, mut empty) = (0, u64::MAX, None);
-        for way in 0..WAYS {
-            let place = usize::from(places[way]);
-            if place == 0 {
-                empty = empty.or(Some(way));
-                continue;
-            }
-            let entry = &self.entries[place - 1];
-            if tags[way] == tag && entry.addr == addr {
-                let entry = &mut self.entries[place - 1];
-                entry.count = entry.count.saturating_add(weight);
-                entry.error = entry.error.saturating_add(error);
-                return place - 1;
-            }
-            if entry.count < least {
-                (smallest, least) = (way, entry.count);
-            }
-        }
-        if let Some(way) = empty {
-            self.entries.push(Entry { addr, count: weight, error, value: V::default() });
-            tags[way] = tag;
-            // At most 4,096 sets of 8: the place fits.
-            places[way] = self.entries.len() as u16;
-            self.entries.len() - 1
-        } else {
-            tags[smallest] = tag;
-            let place = usize::from(places[smallest]) - 1;
-            let count = least.saturating_add(weight);
-            self.entries[place] =
-                Entry { addr, count, error: least.saturating_add(error), value: V::default() };
-            place
-        }
+        hash as usize & (self.sets.len() - 1)
     }
 }
 
@@ -140,9 +132,9 @@ mod tests {
     use std::collections::HashMap;
     use std::net::Ipv4Addr;
 
-    impl Merge for u64 {
-        fn merge(&mut self, other: &Self) {
-            *self += other;
+    impl Restart for u64 {
+        fn restart(&mut self) {
+            *self = 0;
         }
     }
 
@@ -162,7 +154,7 @@ mod tests {
             let mut truth: HashMap<u32, u64> = HashMap::new();
             let mut taken = [0_u64; 4];
             for (n, weight) in stream {
-                *table.touch(hash(n), addr(n), weight) += weight;
+                *table.touch(hash(n), addr(n), weight, 0).1 += weight;
                 *truth.entry(n).or_default() += weight;
                 taken[hash(n) as usize & 3] += weight;
             }
@@ -185,13 +177,14 @@ mod tests {
             let mut parts = [Heavy::<u64>::new(2), Heavy::new(2)];
             let mut truth: HashMap<u32, u64> = HashMap::new();
             for (n, second) in stream {
-                *parts[usize::from(second)].touch(hash(n), addr(n), 1) += 1;
+                *parts[usize::from(second)].touch(hash(n), addr(n), 1, 0).1 += 1;
                 *truth.entry(n).or_default() += 1;
             }
             let mut all = Heavy::<u64>::new(2);
             for part in &parts {
                 for entry in part.entries() {
-                    all.absorb(hash(u32::from(match entry.addr { IpAddr::V4(v4) => v4, IpAddr::V6(_) => unreachable!() })), entry);
+                    let IpAddr::V4(v4) = entry.addr else { unreachable!() };
+                    *all.touch(hash(v4.to_bits()), entry.addr, entry.count, entry.error).1 += entry.value;
                 }
             }
             for entry in all.entries() {
@@ -205,7 +198,7 @@ mod tests {
     #[test]
     fn clearing_keeps_the_memory_and_forgets_the_rest() {
         let mut table = Heavy::<u64>::new(1);
-        (0..100).for_each(|n| *table.touch(hash(n), addr(n), 1) += 1);
+        (0..100).for_each(|n| *table.touch(hash(n), addr(n), 1, 0).1 += 1);
         assert_eq!(table.entries().len(), WAYS);
         let capacity = table.entries.capacity();
         table.clear();

@@ -5,7 +5,7 @@
 
 use super::hash::KeyedHash;
 use super::heavy::Heavy;
-use super::probe::{Failure, Probe, Stray};
+use super::probe::{Destination, Failure, Probe, Stray};
 use super::queues::Notes;
 use super::slots::Slots;
 use super::sources::{SketchPool, SourceHash};
@@ -16,6 +16,7 @@ use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
 use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use crate::track::flow::Flow;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// Servers a thread can count apart within one tick beyond the known ones; what is more is counted by prefix.
@@ -56,14 +57,17 @@ pub struct Observations {
     pub(super) allowed: Vec<u64>,
     /// Events for the queue models.
     pub(super) notes: Notes,
+    /// The last server that something failed at, which in a flood is the next one as well.
+    last: (Endpoint, Destination),
 }
 
 impl Observations {
     /// Empty, with all its memory but the sketches. `seed` must be that of the [`Detector`](super::Detector).
     pub fn new(config: &DetectConfig, servers: &[ServerConfig], seed: u64) -> Self {
         let known = config.max_servers.max(servers.len());
+        let (hash, nobody) = (KeyedHash::new(seed), Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         Self {
-            hash: KeyedHash::new(seed),
+            hash,
             slots: Slots::new(known + UNKNOWN_SLOTS),
             folds: Slots::new(FOLD_SLOTS),
             other: Tally::default(),
@@ -76,6 +80,7 @@ impl Observations {
             allow: config.allow.clone(),
             allowed: vec![0; config.allow.len()],
             notes: Notes::new(servers),
+            last: (nobody, destination(&hash, nobody)),
         }
     }
 
@@ -88,27 +93,33 @@ impl Observations {
         found.is_some()
     }
 
-    /// Notes a failed attempt with its source.
-    fn note_failure(&mut self, flow: &Flow, failure: Failure, weight: u32) {
-        let hash = self.hash;
-        let probe = self.probes.touch(hash.addr(flow.orig.addr), flow.orig.addr, u64::from(weight));
+    /// Notes a failed attempt with its source, whose hash is given.
+    #[inline]
+    fn note_failure(&mut self, flow: &Flow, source: u64, failure: Failure, weight: u32) {
+        if self.last.0 != flow.resp {
+            self.last = (flow.resp, destination(&self.hash, flow.resp));
+        }
+        let to = self.last.1;
+        let (_, probe) = self.probes.touch(source, flow.orig.addr, u64::from(weight), 0);
         let count = &mut probe.failures[failure as usize];
         *count = count.saturating_add(weight);
-        probe.servers.insert(hash.endpoint(flow.resp));
-        probe.hosts.insert(hash.addr(flow.resp.addr));
-        probe.ports.insert(hash.port(flow.resp.port));
+        probe.reach(to);
         probe.meet(flow.resp.addr);
     }
 
     fn note_stray(&mut self, flow: &Flow, reset: bool) {
         let hash = self.hash;
         for (side, addr, peer) in [(0, flow.resp.addr, flow.orig.addr), (1, flow.orig.addr, flow.resp.addr)] {
-            let stray = self.strays.touch(hash.addr(addr), addr, 1);
+            let (_, stray) = self.strays.touch(hash.addr(addr), addr, 1, 0);
             let counts = if reset { &mut stray.resets } else { &mut stray.syn_acks };
             counts[side] = counts[side].saturating_add(1);
             stray.peers.insert(hash.addr(peer));
         }
     }
+}
+
+fn destination(hash: &KeyedHash, server: Endpoint) -> Destination {
+    Destination { server: hash.endpoint(server), host: hash.addr(server.addr), port: hash.port(server.port) }
 }
 
 /// Whether an allowance covers an attempt.
@@ -159,19 +170,19 @@ impl EventSink for Observations {
             | EventKind::Closed { .. } => None,
         };
         self.answers.0 += u64::from(matches!(event.kind, EventKind::Answered { .. }));
-        let mut allowed = false;
+        let (mut allowed, mut source) = (false, None);
         if let Some(failure) = failure {
             allowed = !self.allow.is_empty() && self.is_allowed(flow);
             if !allowed {
-                self.note_failure(flow, failure, weight);
+                let addr = flow.orig.addr;
+                let hash = self.hash.addr(addr);
+                self.note_failure(flow, hash, failure, weight);
+                if failure != Failure::Refused {
+                    let each = self.hash.source_of(addr, hash);
+                    source = Some(SourceHash { each, site: self.hash.site(addr) });
+                }
             }
         }
-        let source = if failure.is_some_and(|failure| failure != Failure::Refused) && !allowed {
-            let (addr, hash) = (flow.orig.addr, &self.hash);
-            Some(SourceHash { each: hash.source(addr), site: hash.site(addr) })
-        } else {
-            None
-        };
         let slot = match self.slots.get(&self.hash, flow.resp) {
             Some(slot) => Some(slot),
             None => {

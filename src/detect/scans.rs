@@ -4,9 +4,9 @@
 
 use super::classify::SourceFeatures;
 use super::hash::KeyedHash;
-use super::heavy::{Entry, Heavy, Merge};
+use super::heavy::{Heavy, Restart};
 use super::incident::IncidentKind;
-use super::probe::{Failure, Probe, Stray};
+use super::probe::{Failure, Merge, Probe, Stray};
 use super::statistic::BINS_PER_SECOND;
 use crate::config::detect::DetectConfig;
 use std::collections::HashSet;
@@ -32,12 +32,23 @@ struct Sliding<V> {
     before: V,
 }
 
-impl<V: Merge + Clone> Sliding<V> {
+impl Restart for Sliding<Probe> {
+    fn restart(&mut self) {
+        self.began = 0;
+        self.now.restart();
+        self.before.restart();
+    }
+}
+
+impl<V: Merge + Restart + Clone> Sliding<V> {
     fn add(&mut self, bin: u64, half: u64, part: &V) {
         let number = bin / half;
         if number != self.began {
-            self.before = if number == self.began + 1 { std::mem::take(&mut self.now) } else { V::default() };
-            self.now = V::default();
+            std::mem::swap(&mut self.before, &mut self.now);
+            self.now.restart();
+            if number != self.began + 1 {
+                self.before.restart();
+            }
             self.began = number;
         }
         self.now.merge(part);
@@ -64,9 +75,11 @@ pub(super) struct SourceState {
     long: Sliding<Probe>,
 }
 
-impl Merge for SourceState {
-    fn merge(&mut self, other: &Self) {
-        self.pending.merge(&other.pending);
+impl Restart for SourceState {
+    fn restart(&mut self) {
+        self.pending.restart();
+        self.short.restart();
+        self.long.restart();
     }
 }
 
@@ -77,9 +90,9 @@ pub(super) struct StrayState {
     window: Sliding<Stray>,
 }
 
-impl Merge for StrayState {
-    fn merge(&mut self, other: &Self) {
-        self.pending.merge(&other.pending);
+impl Restart for StrayState {
+    fn restart(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -172,12 +185,16 @@ impl Scans {
         answers: (u64, u64),
     ) {
         for entry in probes.entries() {
-            let state = SourceState { pending: entry.value.clone(), ..SourceState::default() };
-            self.touched.push(self.sources.absorb(hash.addr(entry.addr), &with(entry, state)));
+            let hash = hash.addr(entry.addr);
+            let (place, state) = self.sources.touch(hash, entry.addr, entry.count, entry.error);
+            state.pending.merge(&entry.value);
+            self.touched.push(place);
         }
         for entry in strays.entries() {
-            let state = StrayState { pending: entry.value.clone(), ..StrayState::default() };
-            self.touched_strays.push(self.strays.absorb(hash.addr(entry.addr), &with(entry, state)));
+            let hash = hash.addr(entry.addr);
+            let (place, state) = self.strays.touch(hash, entry.addr, entry.count, entry.error);
+            state.pending.merge(&entry.value);
+            self.touched_strays.push(place);
         }
         self.answers.0 += answers.0 as f64;
         self.answers.1 += answers.1 as f64;
@@ -196,7 +213,7 @@ impl Scans {
             }
             state.short.add(bin, HALF, &state.pending);
             state.long.add(bin, LONG_HALF, &state.pending);
-            state.pending = Probe::default();
+            state.pending.restart();
             let rate = events * BINS_PER_SECOND;
             let (ports, hosts) = (f64::from(config.scan_ports), f64::from(config.scan_hosts));
             // Most sources fail a few times at most: their sketches need not be read.
@@ -276,24 +293,21 @@ impl Scans {
     /// Bytes it holds, sketches and all.
     #[cfg(test)]
     pub(super) const fn bytes() -> usize {
-        use super::heavy::WAYS;
-        let per_key = size_of::<u32>() + size_of::<u16>();
+        use super::heavy::{Entry, WAYS};
+        let per_key = size_of::<u64>() + size_of::<u32>() + size_of::<u16>() + 2;
         SOURCE_SETS * WAYS * (size_of::<Entry<SourceState>>() + per_key + 32)
             + STRAY_SETS * WAYS * (size_of::<Entry<StrayState>>() + per_key)
     }
 }
 
-fn with<V, W>(entry: &Entry<V>, value: W) -> Entry<W> {
-    Entry { addr: entry.addr, count: entry.count, error: entry.error, value }
-}
-
 fn features(probe: &Probe, rate: f64) -> SourceFeatures {
+    let (servers, hosts, ports) = probe.reached();
     SourceFeatures {
         failed: f64::from(probe.total()),
         unacknowledged: f64::from(probe.of(Failure::Unacknowledged)),
-        servers: probe.servers.estimate(),
-        hosts: probe.hosts.estimate(),
-        ports: probe.ports.estimate(),
+        servers,
+        hosts,
+        ports,
         rate,
     }
 }

@@ -93,7 +93,7 @@ impl Tracker {
                 break;
             }
             *budget -= due.len();
-            let noted = lane.ring().is_some();
+            let noted = lane.rings().is_some();
             for record in due.iter().filter(|record| record.due != Due::Grace || !noted) {
                 self.table.prefetch(&self.table.spot(record.key));
             }
@@ -105,9 +105,9 @@ impl Tracker {
     }
 
     fn fall_due<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
-        match (record.due, K::lane(self).ring()) {
-            (Due::Grace, Some(ring)) => {
-                if let Some(open) = self.table.waiting.reached(ring, record.class) {
+        match (record.due, K::lane(self).rings()) {
+            (Due::Grace, Some(rings)) => {
+                if let Some(open) = rings.reached(record.class) {
                     K::lane(self).wait_on(record);
                     overdue(record, open, sink);
                 }

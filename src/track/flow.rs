@@ -60,18 +60,17 @@ pub(crate) enum AnyTuple {
 }
 
 /// The tuple of a segment, and whether its source is the lower endpoint.
-#[inline]
+#[inline(always)]
 pub(crate) fn tuple(src: Endpoint, dst: Endpoint) -> (AnyTuple, bool) {
     match (src.addr, dst.addr) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let (from, to) = (from.to_bits(), to.to_bits());
-            let src_is_low = (from, src.port) <= (to, dst.port);
-            let words = if src_is_low {
-                [from, to, ports(src.port, dst.port)]
-            } else {
-                [to, from, ports(dst.port, src.port)]
-            };
-            (AnyTuple::V4(TupleV4(words)), src_is_low)
+            // Address and port as one number: one comparison orders the ends.
+            let number = |addr: Ipv4Addr, port: u16| u64::from(addr.to_bits()) << 16 | u64::from(port);
+            let (from, to) = (number(from, src.port), number(to, dst.port));
+            let src_is_low = from <= to;
+            let (low, high) = (from.min(to), from.max(to));
+            let both = (low as u32) << 16 | (high as u32 & 0xffff);
+            (AnyTuple::V4(TupleV4([(low >> 16) as u32, (high >> 16) as u32, both])), src_is_low)
         }
         (from, to) => {
             let (from, to) = (v6(from).to_bits(), v6(to).to_bits());

@@ -4,6 +4,7 @@
 
 use super::grace::GRACE;
 use super::queue::DeadlineQueue;
+use super::waiting::LaneRings;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub(crate) struct Lane<K> {
     grace: ByGrace<K>,
     first: ByGrace<K>,
     second: ByGrace<K>,
-    ring: Option<usize>,
+    rings: Option<LaneRings>,
     len: usize,
     /// Empty; the room for what falls due, kept so that nothing allocates.
     pub(crate) room: Vec<Record<K>>,
@@ -55,14 +56,16 @@ pub(crate) struct Record<K> {
 }
 
 impl<K: Copy> Lane<K> {
-    /// A lane whose attempts are noted in the ring of this number, if it has one.
-    pub(crate) fn new(ring: Option<usize>) -> Self {
+    /// A lane whose attempts are noted in these rings, if it has any.
+    pub(crate) fn new(rings: Option<LaneRings>) -> Self {
         let queues = || std::array::from_fn(|_| DeadlineQueue::new());
-        Self { grace: queues(), first: queues(), second: queues(), ring, len: 0, room: Vec::new() }
+        Self { grace: queues(), first: queues(), second: queues(), rings, len: 0, room: Vec::new() }
     }
 
-    pub(crate) fn ring(&self) -> Option<usize> {
-        self.ring
+    /// Where its attempts' waits are noted, if they are.
+    #[inline]
+    pub(crate) fn rings(&self) -> Option<&LaneRings> {
+        self.rings.as_ref()
     }
 
     /// Records of a class that wait for their grace age; those of attempts already ended among them.
@@ -80,12 +83,14 @@ impl<K: Copy> Lane<K> {
     }
 
     /// An attempt opened.
+    #[inline]
     pub(crate) fn open(&mut self, key: K, class: usize, opened_at: Timestamp) {
         self.len += 1;
         self.grace[class].push(key, opened_at);
     }
 
     /// It stays: on to the next wait.
+    #[inline]
     pub(crate) fn wait_on(&mut self, record: Record<K>) {
         let next = match record.due {
             Due::Grace => &mut self.first,
@@ -105,14 +110,13 @@ impl<K: Copy> Lane<K> {
                 (Due::Second, second, waits.second),
             ];
             for (what, queue, wait) in queues {
-                let before = due.len();
-                while due.len() - before < most
-                    && let Some(at) = queue.front_opened_at().map(|opened| opened.plus(wait))
-                    && at <= now
-                    && let Some((key, opened_at)) = queue.pop()
-                {
-                    due.push(Record { due: what, class, key, opened_at, at });
+                if queue.len() == 0 {
+                    continue;
                 }
+                let before = due.len();
+                queue.pop_until(now.minus(wait), most, |key, opened_at| {
+                    due.push(Record { due: what, class, key, opened_at, at: opened_at.plus(wait) });
+                });
                 if due.len() > before {
                     self.len -= due.len() - before;
                     return;

@@ -2,7 +2,7 @@
 //!
 //! No bytes, no I/O, no clock, no metrics: it returns what happened.
 //!
-//! A segment goes `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
+//! A segment goes `batch` -> `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
 //! `lane` (what is due) -> `table` -> `event`.
 
 pub mod counts;
@@ -11,6 +11,7 @@ pub mod flow;
 pub mod table;
 pub mod tracker;
 
+mod batch;
 mod consequence;
 mod expiry;
 mod grace;

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Entries a shard is made for. A shard doubles under its lock, which at this size takes about half a millisecond, well below the
-/// 5 ms that a packet may wait; more and smaller shards would only spread their heads over more of the cache.
+/// 5 ms that a packet may wait; more and smaller shards would only spread their heads over more of the cache. They begin empty:
+/// room kept for millions would spread the few entries of a quiet day over as much memory.
 const ENTRIES_PER_SHARD: usize = 16_384;
 
 /// Shards at most.

@@ -2,10 +2,11 @@
 //!
 //! No bytes, no I/O, no clock, no metrics. What a segment does is decided in `handshake`, what is stored in `table`.
 
+use super::batch::{BATCH, Located};
 use super::consequence::take;
 use super::counts::LedgerCounts;
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
-use super::flow::{self, AnyTuple, TupleV4, TupleV6};
+use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
 use super::lane::Lane;
@@ -45,10 +46,6 @@ impl From<&TableConfig> for Timeouts {
     }
 }
 
-/// Segments that wait for the memory they will need: enough that an access to memory is over when its segment's turn comes, few
-/// enough that what was asked for is still in the first-level cache.
-const BATCH: usize = 32;
-
 /// Follows the handshakes of one packet thread in a table that all threads share.
 ///
 /// Call [`Self::advance`] with the network time before each segment, then [`Self::on_segment`]; or hand segments to [`Self::take`],
@@ -67,7 +64,7 @@ pub struct Tracker {
     /// The server of the last SYN: in a flood it is that of the next one as well.
     last: (Endpoint, Places),
     /// Segments taken whose memory was asked for.
-    pending: Vec<Located>,
+    pub(super) pending: Vec<Located>,
 }
 
 /// A tuple that knows its lane.
@@ -85,21 +82,6 @@ impl Laned for TupleV6 {
     fn lane(tracker: &mut Tracker) -> &mut Lane<Self> {
         &mut tracker.v6
     }
-}
-
-/// A segment, and where its attempt is.
-#[derive(Debug, Clone, Copy)]
-struct Located {
-    segment: Segment,
-    src_is_low: bool,
-    spot: AnySpot,
-}
-
-/// A spot of either family.
-#[derive(Debug, Clone, Copy)]
-enum AnySpot {
-    V4(Spot<TupleV4>),
-    V6(Spot<TupleV6>),
 }
 
 /// Where a new attempt will wait for its grace age.
@@ -163,58 +145,15 @@ impl Tracker {
         self.next_due = Timestamp::EPOCH;
     }
 
-    /// Takes one segment, which has its effect within the next 32 or at [`Self::catch_up`]; its `ts` is network time.
-    #[inline]
-    pub fn take(&mut self, segment: Segment, sink: &mut impl EventSink) {
-        let located = self.locate(segment);
-        match &located.spot {
-            AnySpot::V4(spot) => self.table.prefetch(spot),
-            AnySpot::V6(spot) => self.table.prefetch(spot),
-        }
-        self.pending.push(located);
-        if self.pending.len() == BATCH {
-            self.catch_up(sink);
-        }
-    }
-
-    /// Works off what was taken, each segment at its own time.
-    pub fn catch_up(&mut self, sink: &mut impl EventSink) {
-        let mut pending = std::mem::take(&mut self.pending);
-        for located in &pending {
-            self.advance(located.segment.ts, sink);
-            self.on_located(located, sink);
-        }
-        pending.clear();
-        self.pending = pending;
-    }
-
     /// Takes one segment at once; its `ts` is network time.
     #[inline]
     pub fn on_segment(&mut self, segment: &Segment, sink: &mut impl EventSink) {
-        self.on_located(&self.locate(*segment), sink);
+        let located = self.locate(*segment);
+        self.on_located(&located, sink);
     }
 
     #[inline]
-    fn locate(&self, segment: Segment) -> Located {
-        let (tuple, src_is_low) = flow::tuple(segment.src, segment.dst);
-        let spot = match tuple {
-            AnyTuple::V4(key) => AnySpot::V4(self.table.spot(key)),
-            AnyTuple::V6(key) => AnySpot::V6(self.table.spot(key)),
-        };
-        Located { segment, src_is_low, spot }
-    }
-
-    #[inline]
-    fn on_located(&mut self, located: &Located, sink: &mut impl EventSink) {
-        let Located { segment, src_is_low, spot } = located;
-        match spot {
-            AnySpot::V4(spot) => self.on_tuple(spot, *src_is_low, segment, sink),
-            AnySpot::V6(spot) => self.on_tuple(spot, *src_is_low, segment, sink),
-        }
-    }
-
-    #[inline]
-    fn on_tuple<K: Laned>(
+    pub(super) fn on_tuple<K: Laned>(
         &mut self,
         spot: &Spot<K>,
         src_is_low: bool,
@@ -248,8 +187,8 @@ impl Tracker {
         }
         let at = self.last.1;
         let class = self.table.grace.class(at.server);
-        let lane = K::lane(self).ring();
-        let wait = Wait { class, ticket: self.table.waiting.next_ticket(lane, class), at };
+        let ticket = K::lane(self).rings().map_or(Ticket::NONE, |rings| rings.next_ticket(class));
+        let wait = Wait { class, ticket, at };
         let mut place = Place::First;
         let mut met = if self.table.has_crossed()
             && !self.is_open(spot, Place::First, segment)
@@ -311,8 +250,11 @@ impl Tracker {
 
     fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, now: Timestamp) {
         self.counts.opened();
-        self.table.waiting.opened(wait.ticket, level, src_is_low);
-        K::lane(self).open(key, wait.class, now);
+        let lane = K::lane(self);
+        if let Some(rings) = lane.rings() {
+            rings.opened(wait.ticket, level, src_is_low);
+        }
+        lane.open(key, wait.class, now);
         self.next_due = self.next_due.min(now.plus(GRACE[wait.class]));
     }
 

@@ -6,8 +6,8 @@
 use super::event::HandshakeState;
 use super::grace::GRACE;
 use super::handshake::Attempt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Bits of a ticket that count attempts.
@@ -130,7 +130,7 @@ impl Ring {
 
 /// The rings of all lanes, shared by all threads: one may end what another opened.
 pub(crate) struct Waiting {
-    lanes: Box<[OnceLock<[Ring; GRACE.len()]>]>,
+    lanes: Box<[OnceLock<Arc<[Ring; GRACE.len()]>>]>,
     taken: AtomicUsize,
     size: usize,
 }
@@ -143,12 +143,12 @@ impl Waiting {
         Self { lanes, taken: AtomicUsize::new(0), size }
     }
 
-    /// A lane of one's own; none where all are taken.
-    pub(crate) fn lane(&self) -> Option<usize> {
+    /// The rings of a lane of one's own; none where all are taken.
+    pub(crate) fn lane(&self) -> Option<LaneRings> {
         let lane = self.taken.fetch_add(1, Ordering::Relaxed);
-        let ring = self.lanes.get(lane)?;
-        ring.get_or_init(|| std::array::from_fn(|_| Ring::new(self.size)));
-        Some(lane)
+        let rings = self.lanes.get(lane)?;
+        let rings = rings.get_or_init(|| Arc::new(std::array::from_fn(|_| Ring::new(self.size))));
+        Some(LaneRings { lane, rings: Arc::clone(rings) })
     }
 
     /// Attempts a class can keep waiting.
@@ -158,31 +158,13 @@ impl Waiting {
 
     /// Bytes of the words that came into being.
     pub(crate) fn bytes(&self) -> usize {
-        let rings = self.lanes.iter().filter_map(OnceLock::get).flatten();
+        let rings = self.lanes.iter().filter_map(OnceLock::get).flat_map(|rings| rings.iter());
         let chunks = rings.flat_map(|ring| &ring.chunks).filter(|chunk| chunk.get().is_some());
         chunks.count() * CHUNK * size_of::<AtomicU16>()
     }
 
     fn ring(&self, lane: usize, class: usize) -> Option<&Ring> {
         self.lanes.get(lane)?.get()?.get(class)
-    }
-
-    /// The ticket the next attempt of this lane and class will have.
-    #[inline]
-    pub(crate) fn next_ticket(&self, lane: Option<usize>, class: usize) -> Ticket {
-        let ring = lane.and_then(|lane| Some((lane, self.ring(lane, class)?)));
-        ring.map_or(Ticket::NONE, |(lane, ring)| Ticket::new(lane, class, ring.tail.load(Ordering::Relaxed)))
-    }
-
-    /// An attempt opened with the ticket last given.
-    #[inline]
-    pub(crate) fn opened(&self, ticket: Ticket, level: u8, originator_is_low: bool) {
-        if let Some(ring) = self.ring(ticket.lane(), ticket.class()) {
-            let sequence = ticket.sequence();
-            let fresh = u16::from(level.min(15)) << 8 | u16::from(originator_is_low) << 12;
-            ring.word(sequence).store(fresh, Ordering::Relaxed);
-            ring.tail.store((sequence + 1) & SEQUENCE_MASK, Ordering::Relaxed);
-        }
     }
 
     /// Whether the attempt still waits; the ring to write to if so.
@@ -216,11 +198,37 @@ impl Waiting {
             ring.word(attempt.ticket.sequence()).store(ENDED, Ordering::Relaxed);
         }
     }
+}
+
+/// The rings of one lane, for the thread that opens attempts in it.
+pub(crate) struct LaneRings {
+    lane: usize,
+    rings: Arc<[Ring; GRACE.len()]>,
+}
+
+impl LaneRings {
+    /// The ticket the next attempt of this class will have.
+    #[inline]
+    pub(crate) fn next_ticket(&self, class: usize) -> Ticket {
+        let ring = self.rings.get(class);
+        ring.map_or(Ticket::NONE, |ring| Ticket::new(self.lane, class, ring.tail.load(Ordering::Relaxed)))
+    }
+
+    /// An attempt opened with the ticket last given.
+    #[inline]
+    pub(crate) fn opened(&self, ticket: Ticket, level: u8, originator_is_low: bool) {
+        if let Some(ring) = self.rings.get(ticket.class()) {
+            let sequence = ticket.sequence();
+            let fresh = u16::from(level.min(15)) << 8 | u16::from(originator_is_low) << 12;
+            ring.word(sequence).store(fresh, Ordering::Relaxed);
+            ring.tail.store((sequence + 1) & SEQUENCE_MASK, Ordering::Relaxed);
+        }
+    }
 
     /// The oldest attempt of a class reaches its grace age: whether it is still open, and how it stands.
     #[inline]
-    pub(crate) fn reached(&self, lane: usize, class: usize) -> Option<StillOpen> {
-        let ring = self.ring(lane, class)?;
+    pub(crate) fn reached(&self, class: usize) -> Option<StillOpen> {
+        let ring = self.rings.get(class)?;
         let sequence = ring.head.load(Ordering::Relaxed);
         let word = ring.word(sequence).load(Ordering::Relaxed);
         ring.head.store((sequence + 1) & SEQUENCE_MASK, Ordering::Relaxed);
@@ -255,19 +263,19 @@ mod tests {
     #[test]
     fn a_word_follows_its_attempt_until_its_grace_age() {
         let waiting = Waiting::new(4);
-        let lane = waiting.lane();
+        let lane = waiting.lane().unwrap();
         let young = Duration::from_millis(10);
         let mut opened = Vec::new();
         for level in [0, 0, 4] {
-            let ticket = waiting.next_ticket(lane, 2);
-            waiting.opened(ticket, level, true);
+            let ticket = lane.next_ticket(2);
+            lane.opened(ticket, level, true);
             opened.push(attempt(ticket));
         }
         waiting.ended(&opened[0], young);
         waiting.changed(&opened[2], young);
         assert!(!waiting.overdue(&opened[1], young));
-        assert_eq!(waiting.reached(0, 2), None);
-        assert_eq!(waiting.reached(0, 2).map(|open| open.state), Some(HandshakeState::SynSent));
+        assert_eq!(lane.reached(2), None);
+        assert_eq!(lane.reached(2).map(|open| open.state), Some(HandshakeState::SynSent));
         assert!(waiting.overdue(&opened[1], young), "its turn has passed, however young it looks");
         let changed = StillOpen {
             state: HandshakeState::SynReceived,
@@ -276,21 +284,21 @@ mod tests {
             level: 4,
             originator_is_low: true,
         };
-        assert_eq!(waiting.reached(0, 2), Some(changed));
+        assert_eq!(lane.reached(2), Some(changed));
     }
 
     #[test]
     fn an_old_attempt_touches_no_word_that_came_round() {
         let waiting = Waiting::new(2);
-        let lane = waiting.lane();
-        let old = attempt(waiting.next_ticket(lane, 0));
+        let lane = waiting.lane().unwrap();
+        let old = attempt(lane.next_ticket(0));
         for _ in 0..=SEQUENCE_MASK {
-            waiting.opened(waiting.next_ticket(lane, 0), 0, true);
-            waiting.reached(0, 0);
+            lane.opened(lane.next_ticket(0), 0, true);
+            lane.reached(0);
         }
-        waiting.opened(waiting.next_ticket(lane, 0), 0, true);
+        lane.opened(lane.next_ticket(0), 0, true);
         waiting.ended(&old, Duration::from_secs(63));
-        assert!(waiting.reached(0, 0).is_some());
+        assert!(lane.reached(0).is_some());
     }
 
     #[test]
@@ -298,6 +306,5 @@ mod tests {
         let waiting = Waiting::new(2);
         let lanes: Vec<_> = (0..40).map(|_| waiting.lane()).collect();
         assert_eq!(lanes.iter().flatten().count(), LANES);
-        assert_eq!(waiting.next_ticket(None, 0), Ticket::NONE);
     }
 }

@@ -266,7 +266,8 @@ fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
         );
         println!("| {name} | {packets} | {shown} | {memory} | {ceiling} | {slowest:.1?} | {median:.1?} |");
         let jumps = name.starts_with("stamps");
-        if after.is_none_or(|after| !jumps && after > 5.0) {
+        // A grace age, a few bins; more where ten million servers crowd the victim out of its slot for some of them.
+        if after.is_none_or(|after| !jumps && after > 10.0) {
             wrong.push(format!("{name}: the victim was found after {after:?} s"));
         }
         // The kernel's buffer of a capture is no part of this process's here.

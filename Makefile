@@ -3,13 +3,15 @@
 CARGO ?= cargo
 # Flags for the sensor, for example: make run ARGS='-i eth0'
 ARGS ?=
+# Which target make fuzz runs.
+FUZZ ?= decode
 # Arguments for cargo test, for example: make test TESTS='--test live'
 TESTS ?=
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run demo test bench scoreboard lint fmt ci image clean
+.PHONY: help setup build run demo test bench scoreboard torture fuzz lint fmt ci image clean
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +41,14 @@ bench: ## measures throughput and memory, as Markdown tables
 scoreboard: ## runs every scenario of tests/scenarios and prints what was found, how soon, and what was not
 	@scripts/setup.sh
 	$(CARGO) test --release --locked --test scoreboard -- --all
+
+torture: ## overload at full size: ten million packets of each kind of noise, and millions of inputs for the fuzz bodies
+	@scripts/setup.sh
+	HALFOPEN_TORTURE=10000000 $(CARGO) test --release --locked --test torture -- --nocapture
+	HALFOPEN_FUZZ=1000000 $(CARGO) test --release --locked --test fuzz -- --nocapture
+
+fuzz: ## looks for inputs that break something, with cargo-fuzz and a nightly toolchain (FUZZ=decode, pipeline, config, web_config, state)
+	cd fuzz && $(CARGO) +nightly fuzz run $(FUZZ) -- -max_total_time=1800
 
 lint: ## what the continuous integration objects to
 	$(CARGO) fmt --check

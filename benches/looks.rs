@@ -7,7 +7,7 @@
 use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
 use halfopen::config::{Config, ListenAddress, TelemetryPath};
 use halfopen::pipeline::Sensor;
-use halfopen::report::http::{Listeners, Web};
+use halfopen::report::http::{Guard, Listeners, Web};
 use halfopen::report::metrics::Metrics;
 use halfopen::report::overview::Process;
 use halfopen::report::snapshot::SnapshotSource;
@@ -202,10 +202,10 @@ fn viewers(sensor: &Arc<Sensor>, metrics: Arc<Metrics>) -> f64 {
     let web = Web::new(source, metrics, TelemetryPath::default(), Box::new(|| Ok(String::new())));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
-    let listeners = runtime.block_on(Listeners::bind(&[any])).unwrap();
+    let listeners = Listeners::bind(&[any]).unwrap();
     let url = format!("http://{}/", listeners.addresses()[0]);
     let (_keep, stopping) = tokio::sync::watch::channel(false);
-    runtime.spawn(listeners.serve(web.router(), connections, stopping));
+    runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));
 
     let share = |during: &dyn Fn()| {
         let (begun, before) = (Instant::now(), Process::now().cpu);

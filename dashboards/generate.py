@@ -597,6 +597,8 @@ def sensor():
                 [
                     target(f"process_resident_memory_bytes{{{on}, job=~\".*halfopen.*\"}}", "resident {{instance}}"),
                     target(f"halfopen_table_bytes{{{on}}}", "table {{instance}}"),
+                    target(f"halfopen_memory_reckoned_bytes{{{on}}}", "most by its caps {{instance}}"),
+                    target(f"halfopen_memory_limit_bytes{{{on}}}", "ceiling {{instance}}"),
                 ],
                 8, 8, "bytes",
             ),
@@ -621,7 +623,19 @@ def sensor():
                     target(f"sum(increase(halfopen_evidence_errors_total{{{on}}}[$__rate_interval]))", "evidence not written"),
                     target(f"sum(halfopen_evidence_bytes{{{on}}})", "evidence in memory"),
                 ],
-                24, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "evidence in memory"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
+                12, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "evidence in memory"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
+            ),
+            panel(
+                "timeseries", "Confinement, state, restarts", "Which layers of confinement hold, is the state kept, and did a capture have to be started again?",
+                [
+                    target(f"min by (layer) (halfopen_confinement_active{{{on}}})", "confined: {{layer}}"),
+                    target(f"sum(increase(halfopen_state_written_total{{{on}}}[$__rate_interval]))", "state written"),
+                    target(f"sum(increase(halfopen_state_errors_total{{{on}}}[$__rate_interval]))", "state not written"),
+                    target(f"sum(halfopen_state_set_aside_total{{{on}}})", "state files set aside"),
+                    target(f"sum(halfopen_state_bytes{{{on}}})", "state"),
+                    target(f"sum(increase(halfopen_capture_restarts_total{{{on}}}[$__rate_interval]))", "captures started again"),
+                ],
+                12, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "state"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
             ),
         ],
     )

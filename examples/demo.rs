@@ -7,7 +7,7 @@
 use halfopen::capture::{CaptureError, Frame, FrameSource, InterfaceCounters, LinkType, SourceEvent};
 use halfopen::config::{Config, ListenAddress, TelemetryPath};
 use halfopen::pipeline::Sensor;
-use halfopen::report::http::{Listeners, Web};
+use halfopen::report::http::{Guard, Listeners, Web};
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::synth::{Scenario, Stream};
@@ -47,7 +47,7 @@ fn run(address: Option<&str>) -> Result<(), String> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
-    let listeners = runtime.block_on(Listeners::bind(&[address])).map_err(|why| why.to_string())?;
+    let listeners = Listeners::bind(&[address]).map_err(|why| why.to_string())?;
     for address in listeners.addresses() {
         println!("the page:      http://{address}/");
         println!("in a terminal: cargo run --quiet -- top --url http://{address}");
@@ -56,7 +56,7 @@ fn run(address: Option<&str>) -> Result<(), String> {
     println!("{}", scenario.description);
     println!("the flood begins in a minute; all of it takes five, and begins again; Ctrl-C ends it");
     let (_keep, never) = tokio::sync::watch::channel(false);
-    runtime.spawn(listeners.serve(web.router(), connections, never));
+    runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, never));
     sensor.run_source(Player::new(scenario)).map_err(|why| why.to_string())
 }
 

@@ -64,6 +64,14 @@ pub(crate) struct RunArgs {
     #[arg(long = "web.telemetry-path", value_name = "PATH")]
     pub(crate) telemetry_path: Option<TelemetryPath>,
 
+    /// TLS and passwords, a file in the exporter-toolkit's format [default: none]
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub(crate) web_config_file: Option<PathBuf>,
+
+    /// User to become once everything is open, where started as root: a name, or UID:GID [default: nobody, unless files are written]
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -138,6 +146,12 @@ impl RunArgs {
         }
         if let Some(path) = &self.telemetry_path {
             config.web.telemetry_path.clone_from(path);
+        }
+        if self.web_config_file.is_some() {
+            config.web.config_file.clone_from(&self.web_config_file);
+        }
+        if self.user.is_some() {
+            config.privileges.user.clone_from(&self.user);
         }
         self.filter.override_config(config);
         self.log.override_config(config);

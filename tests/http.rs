@@ -7,7 +7,7 @@ use halfopen::config::{ListenAddress, TelemetryPath};
 use halfopen::decode::DecodeError;
 use halfopen::decode::segment::SegmentKind;
 use halfopen::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
-use halfopen::report::http::{Listeners, MAX_PER_PEER, Web};
+use halfopen::report::http::{Guard, Listeners, MAX_PER_PEER, Web};
 use halfopen::report::metrics::{Metrics, OUTCOMES, SEGMENT_KINDS, names};
 use halfopen::report::snapshot::{EmbryonicView, InterfaceView, Snapshot, SnapshotSource};
 use halfopen::time::Timestamp;
@@ -152,10 +152,10 @@ impl Served {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
-        let listeners = runtime.block_on(Listeners::bind(&[any])).unwrap();
+        let listeners = Listeners::bind(&[any]).unwrap();
         let address = listeners.addresses()[0];
         let (stop, stopping) = watch::channel(false);
-        runtime.spawn(listeners.serve(web.router(), connections, stopping));
+        runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));
         Self { address, fake, reloads, stop, runtime: Some(runtime) }
     }
 
@@ -458,18 +458,15 @@ fn listings_are_made_two_at_a_time() {
 
 #[test]
 fn an_address_named_twice_is_bound_once() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let twice = [ListenAddress::Socket(free), ListenAddress::Socket(free)];
-    assert_eq!(runtime.block_on(Listeners::bind(&twice)).unwrap().addresses(), [free]);
+    assert_eq!(Listeners::bind(&twice).unwrap().addresses(), [free]);
 }
 
 #[test]
 fn a_taken_port_names_the_address_and_the_mend() {
     let served = Served::start();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let error =
-        runtime.block_on(Listeners::bind(&[ListenAddress::Socket(served.address)])).unwrap_err().to_string();
+    let error = Listeners::bind(&[ListenAddress::Socket(served.address)]).unwrap_err().to_string();
     assert!(
         error.starts_with(&format!("cannot listen on {}: address already in use", served.address)),
         "{error}"

@@ -131,6 +131,10 @@ fn crates_are_named_only_where_they_belong() {
         ("axum::", &["src/report/"]),
         ("ratatui::", &["src/app/top/"]),
         ("ureq::", &["src/app/top/"]),
+        ("landlock::", &["src/capture/privileges"]),
+        ("seccompiler::", &["src/capture/privileges"]),
+        ("tokio_rustls::", &["src/report/http/"]),
+        ("bcrypt::", &["src/report/http/", "src/config/web_file.rs"]),
         ("tracing::", &["src/report/", "src/app/", "src/capture/"]),
     ];
     let mut wrong = Vec::new();

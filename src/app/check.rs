@@ -14,7 +14,12 @@ pub(super) fn check(file: Option<PathBuf>) -> Result<Status, Failure> {
         return Ok(Status::Done);
     };
     match files::load(&file) {
-        Ok(config) => {
+        Ok(mut config) => {
+            // As 'run' would refuse it; of the interface of the default route where none is named.
+            if let Err(why) = config.fit(config.capture.interfaces.len().max(1)) {
+                print(&format!("{}: {why}\n", os_error::one_line(&file.display().to_string())))?;
+                return Ok(Status::Usage);
+            }
             let servers = config.servers.len();
             let noun = if servers == 1 { "server" } else { "servers" };
             let file = os_error::one_line(&file.display().to_string());

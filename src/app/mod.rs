@@ -1,11 +1,15 @@
 //! The binary's own part: what each command does with the library. The one place where an exit status is chosen.
 
+mod captures;
 mod check;
+mod confine;
 mod files;
+mod notify;
 mod reload;
 mod replay;
 mod run;
 mod sources;
+mod state;
 mod top;
 
 use crate::cli::{Cli, Command, Refused};

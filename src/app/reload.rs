@@ -14,6 +14,8 @@ pub(super) struct Reloader {
     args: RunArgs,
     /// What the process was started with: what only a restart can change is compared with it.
     started: Config,
+    /// Captures that run: the memory they take is not the table's.
+    sources: usize,
     sensor: Arc<Sensor>,
     metrics: Arc<Metrics>,
     /// One reload at a time: a signal and a request may come together.
@@ -24,11 +26,11 @@ impl Reloader {
     pub(super) fn new(
         file: Option<PathBuf>,
         args: RunArgs,
-        started: Config,
+        (started, sources): (Config, usize),
         sensor: Arc<Sensor>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { file, args, started, sensor, metrics, running: Mutex::default() })
+        Arc::new(Self { file, args, started, sources, sensor, metrics, running: Mutex::default() })
     }
 
     /// Reads the file and applies what can change. Says in the log, and in the result, what came of it.
@@ -50,6 +52,8 @@ impl Reloader {
             }
         };
         self.args.override_config(&mut config);
+        // As at the start, so that what the ceiling changed is no change of the file. What no longer fits needs a restart anyway.
+        let _ = config.fit(self.sources);
         self.sensor.reload(&config);
         self.metrics.limit_servers(config.web.top_servers);
         let restart = needs_restart(&self.started, &config).join(", ");
@@ -80,6 +84,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("detect.max_incidents", old.detect.max_incidents != new.detect.max_incidents),
         ("web.listen_address", old.web.listen != new.web.listen),
         ("web.telemetry_path", old.web.telemetry_path != new.web.telemetry_path),
+        ("web.config_file", old.web.config_file != new.web.config_file),
+        ("web.addresses", old.web.addresses != new.web.addresses),
         ("journal.path", old.journal.path != new.journal.path),
         ("journal.max_bytes", old.journal.max_bytes != new.journal.max_bytes),
         ("journal.keep", old.journal.keep != new.journal.keep),
@@ -87,6 +93,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("evidence.incident_bytes", old.evidence.incident_bytes != new.evidence.incident_bytes),
         ("evidence.memory_bytes", old.evidence.memory_bytes != new.evidence.memory_bytes),
         ("evidence.disk_bytes", old.evidence.disk_bytes != new.evidence.disk_bytes),
+        ("limits.memory", old.limits != new.limits),
+        ("state", old.state != new.state),
+        ("privileges", old.privileges != new.privileges),
         ("log.level", old.log.level != new.log.level),
         ("log.format", old.log.format != new.log.format),
     ];

@@ -2,7 +2,7 @@
 
 use halfopen::capture::filter;
 use halfopen::capture::interfaces::{default_route_interface, interfaces as listed};
-use halfopen::capture::live::LiveSource;
+pub(super) use halfopen::capture::live::LiveSource;
 use halfopen::capture::replay::{Progress, ReplaySource};
 use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};

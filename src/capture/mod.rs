@@ -7,6 +7,7 @@ pub mod interfaces;
 pub mod link;
 pub mod live;
 pub mod memory;
+pub mod privileges;
 pub mod replay;
 pub mod stop;
 

@@ -3,17 +3,25 @@
 //! No stage sees another's section. Text becomes these types in [`parse`](Config::parse) or is refused with every problem
 //! it has; nothing downstream checks a value again.
 
+mod limits;
 mod parse;
 mod reader;
 mod record;
 mod sections;
 mod table;
+mod tls;
+mod trust;
 mod value;
 mod web;
+mod web_file;
 
+pub use limits::{Fit, LimitsConfig};
 pub use reader::{Problem, Problems};
 pub use record::{EvidenceConfig, JournalConfig};
-pub use web::{ListenAddress, TelemetryPath};
+pub use tls::{ClientAuth, TlsVersion};
+pub use trust::{PrivilegesConfig, StateConfig};
+pub use web::{Addresses, ListenAddress, TelemetryPath};
+pub use web_file::{TlsFiles, WebFile};
 
 pub mod detect;
 
@@ -39,6 +47,12 @@ pub struct Config {
     pub journal: JournalConfig,
     /// What is kept of their frames.
     pub evidence: EvidenceConfig,
+    /// What is kept over a restart.
+    pub state: StateConfig,
+    /// The ceiling for its memory.
+    pub limits: LimitsConfig,
+    /// What the process gives up.
+    pub privileges: PrivilegesConfig,
     /// What to protect.
     pub servers: Vec<ServerConfig>,
 }
@@ -173,6 +187,10 @@ pub struct WebConfig {
     pub telemetry_path: TelemetryPath,
     /// Servers beyond the configured ones that have series of their own. Default 50.
     pub top_servers: usize,
+    /// TLS and passwords, in the exporter-toolkit's format. Default none: plain HTTP for everybody who gets there.
+    pub config_file: Option<std::path::PathBuf>,
+    /// What the page and the API show of the addresses of others. Default all of it.
+    pub addresses: Addresses,
 }
 
 impl Default for WebConfig {
@@ -181,6 +199,8 @@ impl Default for WebConfig {
             listen: vec![ListenAddress::default()],
             telemetry_path: TelemetryPath::default(),
             top_servers: 50,
+            config_file: None,
+            addresses: Addresses::default(),
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::detect::{Prefix, Rule};
 use super::reader::{Problem, Problems, Reader, Section, nearest};
 use super::{
-    CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, WebConfig,
-    sections, value,
+    CaptureConfig, Config, FilterCheck, LogConfig, LogFormat, LogLevel, PROFILES, ServerConfig, limits,
+    sections, trust, value, web,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -64,7 +64,7 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>
         config.detect = sections::detect(Section::new(reader, "detect", table));
     }
     if let Some((table, reader)) = table(&mut top, "web") {
-        config.web = web(Section::new(reader, "web", table));
+        config.web = web::section(Section::new(reader, "web", table));
     }
     if let Some((table, reader)) = table(&mut top, "log") {
         config.log = log(Section::new(reader, "log", table));
@@ -74,6 +74,15 @@ fn read(reader: &mut Reader<'_>, document: &DeTable<'_>, filter: FilterCheck<'_>
     }
     if let Some((table, reader)) = table(&mut top, "evidence") {
         config.evidence = sections::evidence(Section::new(reader, "evidence", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "state") {
+        config.state = trust::state(Section::new(reader, "state", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "limits") {
+        config.limits = limits::limits(Section::new(reader, "limits", table));
+    }
+    if let Some((table, reader)) = table(&mut top, "privileges") {
+        config.privileges = trust::privileges(Section::new(reader, "privileges", table));
     }
     let rules: Vec<Rule>;
     (config.servers, rules) = servers(&mut top).into_iter().unzip();
@@ -119,20 +128,6 @@ fn capture(mut section: Section<'_, '_, '_, '_>, filter: FilterCheck<'_>) -> Cap
     section.set(&mut capture.promiscuous, "promiscuous", "true", boolean);
     section.finish();
     capture
-}
-
-fn web(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
-    let mut web = WebConfig::default();
-    section.set(&mut web.listen, "listen_address", "\"127.0.0.1:10793\"", |value| {
-        let addresses = list(value, parsed)?;
-        if addresses.is_empty() { Err("must name at least one address".to_owned()) } else { Ok(addresses) }
-    });
-    section.set(&mut web.telemetry_path, "telemetry_path", "\"/metrics\"", parsed);
-    // Each server has some 25 series; 1000 servers are a scrape of 2 MB.
-    section
-        .set(&mut web.top_servers, "top_servers", "50", |value| integer(value, 0..=1000).map(|n| n as usize));
-    section.finish();
-    web
 }
 
 fn log(mut section: Section<'_, '_, '_, '_>) -> LogConfig {
@@ -280,7 +275,7 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 
-fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T, String> {
+pub(super) fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T, String> {
     string(value)?.parse()
 }
 
@@ -361,7 +356,11 @@ pub(super) fn duration(value: &DeValue<'_>, range: RangeInclusive<Duration>) -> 
     }
 }
 
-fn one_of<T: Copy>(value: &DeValue<'_>, all: &[T], label: fn(T) -> &'static str) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(
+    value: &DeValue<'_>,
+    all: &[T],
+    label: fn(T) -> &'static str,
+) -> Result<T, String> {
     let text = string(value)?;
     all.iter().copied().find(|&candidate| label(candidate) == text).ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|&candidate| label(candidate)).collect();

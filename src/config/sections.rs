@@ -180,7 +180,7 @@ fn prefix(value: &DeValue<'_>) -> Result<Prefix, String> {
 }
 
 /// A path; an empty one is none.
-fn path(value: &DeValue<'_>) -> Result<Option<PathBuf>, String> {
+pub(super) fn path(value: &DeValue<'_>) -> Result<Option<PathBuf>, String> {
     let text = string(value)?;
     if text.contains('\0') {
         return Err("must be a path".to_owned());

@@ -1,11 +1,34 @@
 //! Configuration: what the HTTP side listens on and where the metrics are, checked once where they come in.
 
+use super::WebConfig;
+use super::parse::{integer, list, one_of, parsed};
+use super::reader::Section;
+use super::sections::path;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 /// The port in the contract.
 const DEFAULT_PORT: u16 = 10793;
+
+/// The `[web]` section.
+pub(super) fn section(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
+    let mut web = WebConfig::default();
+    section.set(&mut web.listen, "listen_address", "\"127.0.0.1:10793\"", |value| {
+        let addresses = list(value, parsed)?;
+        if addresses.is_empty() { Err("must name at least one address".to_owned()) } else { Ok(addresses) }
+    });
+    section.set(&mut web.telemetry_path, "telemetry_path", "\"/metrics\"", parsed);
+    // Each server has some 25 series; 1000 servers are a scrape of 2 MB.
+    section
+        .set(&mut web.top_servers, "top_servers", "50", |value| integer(value, 0..=1000).map(|n| n as usize));
+    section.set(&mut web.config_file, "config_file", "\"/etc/halfopen/web.yml\"", path);
+    section.set(&mut web.addresses, "addresses", "\"full\"", |value| {
+        one_of(value, &Addresses::ALL, Addresses::as_label)
+    });
+    section.finish();
+    web
+}
 
 /// Where to listen, in the forms Prometheus exporters accept: `127.0.0.1:10793`, `[::1]:10793`, `:10793`, `localhost:10793`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +122,32 @@ impl FromStr for TelemetryPath {
 impl fmt::Display for TelemetryPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What the page and the API show of addresses that are not those of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Addresses {
+    /// All of it.
+    #[default]
+    Full,
+    /// The /24 or /48 it is in, without the port.
+    Prefix,
+    /// Nothing.
+    None,
+}
+
+impl Addresses {
+    /// Every form.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Prefix, Self::None];
+
+    /// Its name in the configuration.
+    pub const fn as_label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Prefix => "prefix",
+            Self::None => "none",
+        }
     }
 }
 

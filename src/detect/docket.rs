@@ -22,6 +22,9 @@ const OWN_VICTIM: f64 = 0.25;
 /// Shortest time that unsolicited answers are counted over, seconds: half of their sliding minute.
 const STRAY_WINDOW: f64 = 30.0;
 
+/// Bins within which SYN-ACKs are repeated: Linux sends the last of five 31 s after the first, and gives up at 63 s.
+const REPEATED: u64 = 126;
+
 impl Court {
     /// A key without an incident: is there one to raise?
     pub(super) fn consider(&mut self, bin: Bin, number: usize, alarm: bool) {
@@ -164,10 +167,13 @@ impl Court {
             watch.incident = None;
             return;
         };
+        let distinct_sources = running.distinct_sources();
         let told = &mut running.incident;
         told.syn_rate_peak = told.syn_rate_peak.max(watch.peak_rate());
-        told.attempts = watch.totals[0].saturating_sub(running.before[0]);
-        told.completed = watch.totals[1].saturating_sub(running.before[1]);
+        told.attempts =
+            running.carried.attempts.saturating_add(watch.totals[0].saturating_sub(running.before[0]));
+        told.completed =
+            running.carried.completed.saturating_add(watch.totals[1].saturating_sub(running.before[1]));
         told.embryonic_peak = told.embryonic_peak.max(watch.embryonic());
         let (fill, estimated) = watch.fill(&self.config);
         if told.backlog_occupancy_estimated && !estimated {
@@ -193,7 +199,7 @@ impl Court {
                 | IncidentKind::Reflection
                 | IncidentKind::Backscatter => "unresolved attempts are back within the baseline",
             };
-            told.distinct_sources = running.sources.estimate().0.round() as u64;
+            told.distinct_sources = distinct_sources;
             self.episodes.end(incident, bin.end, reason, &mut self.sketches);
             watch.end_episode();
             return;
@@ -201,7 +207,7 @@ impl Court {
         if calm || !bin.number.is_multiple_of(4) {
             return;
         }
-        told.distinct_sources = running.sources.estimate().0.round() as u64;
+        told.distinct_sources = distinct_sources;
         // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
         let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
         let (mode, confidence) = watch.mode(&features);
@@ -225,8 +231,12 @@ impl Court {
     }
 
     /// A server of ours whose answers mostly have their SYN: the rest is what the sensor lost, or captured twice.
-    fn is_explained_by_loss(&self, finding: &Finding) -> bool {
+    /// After a restart: what it repeats had its SYN before.
+    fn is_explained_by_loss(&self, bin: Bin, finding: &Finding) -> bool {
         let Figures::Stray { answers, sent: true, .. } = finding.figures else { return false };
+        if self.resumed && bin.number < REPEATED && self.ledger.servers_of(finding.addr, 1) > 0 {
+            return true;
+        }
         let asked: f64 = self
             .ledger
             .iter()
@@ -243,7 +253,7 @@ impl Court {
     pub(super) fn charge(&mut self, bin: Bin, findings: Vec<Finding>, strays: Vec<Finding>) {
         let mut quiet: BTreeMap<(bool, IpAddr), usize> = self.charged.clone();
         for finding in findings.into_iter().chain(strays) {
-            if self.is_explained_by_loss(&finding) {
+            if self.is_explained_by_loss(bin, &finding) {
                 continue;
             }
             let key = (matches!(finding.figures, Figures::Stray { .. }), finding.addr);

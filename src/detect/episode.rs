@@ -26,6 +26,23 @@ pub(super) struct Running {
     pub(super) sources: SourceSet,
     /// Totals (attempts, completed) of its key before the onset.
     pub(super) before: [u64; 2],
+    /// What it had come to before a restart.
+    pub(super) carried: Carried,
+}
+
+/// Figures of an incident from before a restart; zero where there was none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) attempts: u64,
+    pub(super) completed: u64,
+    pub(super) sources: u64,
+}
+
+impl Running {
+    /// Distinct sources since the onset: at least as many as before a restart, for that sketch is gone.
+    pub(super) fn distinct_sources(&self) -> u64 {
+        (self.sources.estimate().0.round() as u64).max(self.carried.sources)
+    }
 }
 
 /// All incidents.
@@ -79,13 +96,44 @@ impl Episodes {
             incident: incident.clone(),
         });
         let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
-        let running = Running { incident, calm: 0, told: bin, told_rate, told_mode, sources, before };
-        if number == self.running.len() {
-            self.running.push(Some(running));
-        } else {
-            self.running[number] = Some(running);
-        }
+        let carried = Carried::default();
+        self.seat(
+            number,
+            Running { incident, calm: 0, told: bin, told_rate, told_mode, sources, before, carried },
+        );
         Some(number)
+    }
+
+    /// Goes on with one from before a restart, of which the journal knows; its number, or none where too many run.
+    pub(super) fn resume(
+        &mut self,
+        incident: Incident,
+        carried: Carried,
+        sources: SourceSet,
+    ) -> Option<usize> {
+        let number = self.running.iter().position(Option::is_none).unwrap_or(self.running.len());
+        if number >= MAX_RUNNING {
+            return None;
+        }
+        let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
+        let before = [0; 2];
+        self.seat(
+            number,
+            Running { incident, calm: 0, told: 0, told_rate, told_mode, sources, before, carried },
+        );
+        Some(number)
+    }
+
+    fn seat(&mut self, number: usize, running: Running) {
+        match self.running.get_mut(number) {
+            Some(place) => *place = Some(running),
+            None => self.running.push(Some(running)),
+        }
+    }
+
+    /// Those that run, with their numbers.
+    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Running)> {
+        self.running.iter().enumerate().filter_map(|(number, running)| Some((number, running.as_ref()?)))
     }
 
     /// A running one.

@@ -51,6 +51,8 @@ pub(super) struct Court {
     new_left: u32,
     /// Servers whose attempts stay unresolved in this bin, for whoever makes models of their queues.
     pub(super) troubled: Vec<Endpoint>,
+    /// Goes on where an earlier process ended.
+    pub(super) resumed: bool,
 }
 
 /// The bin being closed.
@@ -94,6 +96,7 @@ impl Court {
             charged: BTreeMap::new(),
             new_left: 0,
             troubled: Vec::new(),
+            resumed: false,
         };
         court.seat_configured(0);
         court
@@ -167,7 +170,7 @@ impl Court {
         }
     }
 
-    fn keep_warm(&mut self, number: usize) {
+    pub(super) fn keep_warm(&mut self, number: usize) {
         if let Some(watch) = self.ledger.get_mut(number)
             && !watch.warm
             && (watch.incident.is_some() || watch.cusum.largest() > 0.0 || watch.recent > 0.01)

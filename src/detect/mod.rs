@@ -18,6 +18,7 @@ mod heavy;
 pub mod incident;
 mod judge;
 mod ledger;
+pub mod memory;
 pub mod observe;
 mod occupancy;
 mod probe;

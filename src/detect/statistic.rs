@@ -139,6 +139,16 @@ impl Mean {
     pub(super) fn bins(self) -> f64 {
         self.bins
     }
+
+    /// As plain numbers, to be kept over a restart.
+    pub(super) const fn parts(self) -> [f64; 2] {
+        [self.value, self.bins]
+    }
+
+    /// From [`parts`](Self::parts).
+    pub(super) const fn from_parts([value, bins]: [f64; 2]) -> Self {
+        Self { value, bins }
+    }
 }
 
 /// Spread at one time scale: the variance of sums over `len` bins.
@@ -189,6 +199,39 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
+    /// Numbers in [`parts`](Self::parts): the mean, and the spread at each of three scales.
+    pub(super) const PARTS: usize = 8;
+
+    /// As plain numbers, to be kept over a restart; blocks that were not full yet are not.
+    pub(super) const fn parts(&self) -> [f64; Self::PARTS] {
+        let [mean, mean_bins] = self.mean.parts();
+        let [short, short_bins] = self.short.variance.parts();
+        let [[ten, ten_bins], [minute, minute_bins]] =
+            [self.long[0].variance.parts(), self.long[1].variance.parts()];
+        [mean, mean_bins, short, short_bins, ten, ten_bins, minute, minute_bins]
+    }
+
+    /// From [`parts`](Self::parts).
+    pub(super) fn from_parts(parts: [f64; Self::PARTS]) -> Self {
+        let [mean, mean_bins, short, short_bins, ten, ten_bins, minute, minute_bins] = parts;
+        let scale = |parts| Scale { variance: Mean::from_parts(parts), ..Scale::default() };
+        Self {
+            mean: Mean::from_parts([mean, mean_bins]),
+            short: scale([short, short_bins]),
+            long: [scale([ten, ten_bins]), scale([minute, minute_bins])],
+        }
+    }
+
+    /// How many bins of peace it has seen.
+    pub(super) const fn bins(&self) -> f64 {
+        self.mean.bins
+    }
+
+    /// Whether anything was ever unresolved in peace, or its spread known: more than silence.
+    pub(super) fn has_seen_any(&self) -> bool {
+        self.mean.value > 0.0 || self.short.variance.bins > 0.0
+    }
+
     /// Takes a bin of peace in.
     pub(super) fn learn(&mut self, x: f64) {
         // Spread is around what was seen, never around the assumption.

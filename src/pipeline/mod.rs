@@ -3,6 +3,7 @@
 //! The only folder besides the binary that knows all five stages. It decides nothing.
 
 mod lens;
+mod memory;
 mod packets;
 mod remember;
 mod shared;

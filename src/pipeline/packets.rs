@@ -217,6 +217,13 @@ impl<'a> PacketLoop<'a> {
     }
 }
 
+impl Drop for PacketLoop<'_> {
+    /// Also where it ends by a panic: the other threads' bins must not wait for it for ever.
+    fn drop(&mut self) {
+        self.sensor.thread_gone(&self.thread);
+    }
+}
+
 /// The first multiple of the bin length after `now`, so that all threads close the same bins.
 fn bin_end_after(now: Timestamp) -> Timestamp {
     let bin = BIN.as_nanos() as i64;

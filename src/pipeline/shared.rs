@@ -162,7 +162,13 @@ impl Sensor {
     }
 
     /// A new packet thread.
-    pub(super) fn enlist(&self, interfaces: Vec<Arc<InterfaceCounters>>) -> Arc<Thread> {
+    pub(super) fn enlist(&self, mut interfaces: Vec<Arc<InterfaceCounters>>) -> Arc<Thread> {
+        // A capture that failed and was opened again counts on where it was: it is listed once.
+        let threads = lock(&self.threads).clone();
+        let known = |new: &Arc<InterfaceCounters>| {
+            threads.iter().flat_map(|thread| &thread.interfaces).any(|old| Arc::ptr_eq(old, new))
+        };
+        interfaces.retain(|new| !known(new));
         let thread = Arc::new(Thread {
             published: Mutex::new(Published::default()),
             interfaces,
@@ -200,6 +206,16 @@ impl Sensor {
         thread.reached.store(bin_end.plus(AFTERWARDS).as_nanos(), Ordering::Relaxed);
         self.evaluate(&mut judge, AFTERWARDS);
         thread.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// A thread that ended in whatever way: nobody waits for it any more.
+    pub(super) fn thread_gone(&self, thread: &Thread) {
+        thread.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Up to when everything was judged; none before the first bin. Moves for as long as every capture lives, also on silent links.
+    pub fn judged(&self) -> Option<Timestamp> {
+        Some(lock(&self.judge).evaluated).filter(|at| *at != Timestamp::EPOCH)
     }
 
     /// Judges what all threads have closed; the last `assumed` of it never happened and is no part of the history.

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod overview;
 pub mod page;
 pub mod snapshot;
+pub mod state;
 pub mod summary;
 pub mod text;
 

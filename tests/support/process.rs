@@ -18,6 +18,8 @@ pub struct Process {
 pub enum Signal {
     Interrupt,
     Terminate,
+    Hangup,
+    Kill,
 }
 
 impl Process {
@@ -55,11 +57,18 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Its number. A command inside a namespace is executed in the place of the one that led there.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let name = match signal {
             Signal::Interrupt => "INT",
             Signal::Terminate => "TERM",
+            Signal::Hangup => "HUP",
+            Signal::Kill => "KILL",
         };
         // The shell's own: minimal systems have no program of that name.
         super::run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]));

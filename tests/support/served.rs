@@ -4,7 +4,7 @@ use super::wait_for;
 use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
 use halfopen::config::{Config, ListenAddress, TelemetryPath};
 use halfopen::pipeline::Sensor;
-use halfopen::report::http::{Listeners, Web};
+use halfopen::report::http::{Guard, Listeners, Web};
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::synth::Scenario;
@@ -36,10 +36,10 @@ impl Served {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let address: ListenAddress = address.parse().unwrap();
-        let listeners = runtime.block_on(Listeners::bind(&[address])).unwrap();
+        let listeners = Listeners::bind(&[address]).unwrap();
         let base = format!("http://{}/", listeners.addresses()[0]);
         let (stop, stopping) = watch::channel(false);
-        runtime.spawn(listeners.serve(web.router(), connections, stopping));
+        runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));
         Self { base, stop, runtime: Some(runtime) }
     }
 

@@ -66,8 +66,20 @@ impl LiveSource {
     /// [`CaptureError::NoSuchInterface`], [`CaptureError::NoPermission`], [`CaptureError::Filter`], [`CaptureError::LinkType`], or
     /// [`CaptureError::Live`] with what libpcap says. Only this first opening fails: later ones are tried again.
     pub fn open(interface: &str, config: &CaptureConfig, stop: StopHandle) -> Result<Self, CaptureError> {
+        Self::resume(config, stop, InterfaceCounters::new(interface))
+    }
+
+    /// Opens an interface whose capture failed; its counters go on where they are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn resume(
+        config: &CaptureConfig,
+        stop: StopHandle,
+        counters: Arc<InterfaceCounters>,
+    ) -> Result<Self, CaptureError> {
+        let interface = counters.name.as_str();
         let opened = open::open(interface, config)?;
-        let counters = InterfaceCounters::new(interface);
         counters.up.store(true, Ordering::Relaxed);
         let now = monotonic();
         Ok(Self {
@@ -77,12 +89,15 @@ impl LiveSource {
             link: opened.link,
             capture: Some(opened),
             batch: Batch::default(),
-            meter: DropMeter::default(),
             retry: Retry::new(now),
             looked: now,
             metered: None,
-            frames: 0,
-            bytes: 0,
+            frames: counters.frames.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            meter: DropMeter::going_on(
+                counters.drops_kernel.load(Ordering::Relaxed),
+                counters.drops_interface.load(Ordering::Relaxed),
+            ),
             counters,
         })
     }

@@ -76,6 +76,12 @@ impl Counter {
 }
 
 impl DropMeter {
+    /// One that goes on from these totals.
+    pub(super) fn going_on(kernel: u64, interface: u64) -> Self {
+        let from = |total| Counter { last: 0, total };
+        Self { kernel: from(kernel), interface: from(interface) }
+    }
+
     /// Takes in what libpcap says now.
     pub(super) fn read(&mut self, kernel: u32, interface: u32) {
         self.kernel.read(kernel);

@@ -1,6 +1,7 @@
 //! Stage 5 of 5, report: the JSON API, version 1. Bounded answers only.
 
-use super::{ApiError, Web};
+use super::{ApiError, Web, privacy};
+use crate::config::Addresses;
 use crate::report::snapshot::{EmbryonicView, Snapshot};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -34,6 +35,10 @@ pub(super) async fn incidents(State(web): State<Arc<Web>>) -> Answer {
 
 /// A capture file with a few frames of an incident. None is empty or half: what is not kept is 404.
 pub(super) async fn pcap(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    if web.addresses != Addresses::Full {
+        let why = "frames have addresses, which this sensor does not show; web.addresses = \"full\" would";
+        return Err(ApiError(StatusCode::FORBIDDEN, why.to_owned()));
+    }
     let wanted = id.clone();
     let Some(file) = web.blocking(move |web| web.source.pcap(&wanted)).await? else {
         let id = crate::report::text::printable(&id);
@@ -92,6 +97,7 @@ pub(super) async fn embryonic(
         }
         let mut list = web.source.embryonic(server.as_deref(), limit);
         list.truncate(limit);
+        privacy::embryonic(&mut list, web.addresses);
         drop(place);
         Ok((server, list, snapshot))
     };

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of what is served. Reads the clock of tokio, for timeouts only.
 
+use super::door::Door;
+use super::guard::Guard;
 use super::places::{ConnectionCounters, Place, Places};
 use crate::config::ListenAddress;
 use crate::os_error;
@@ -16,9 +18,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// A first request is there within this time: whoever connects to say nothing goes soon.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
@@ -65,32 +69,34 @@ impl HttpError {
 /// Bound sockets, not served yet.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<std::net::TcpListener>,
 }
 
 impl Listeners {
-    /// Binds every address, in order; one that is named twice, once.
+    /// Binds every address, in order; one that is named twice, once. Needs no runtime: it is done before privileges are given up.
     ///
     /// # Errors
     /// The first that cannot be bound.
-    pub async fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
+    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
         let mut sockets = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             if addresses[..index].contains(address) {
                 continue;
             }
             let socket = match address {
-                ListenAddress::Socket(socket) => TcpListener::bind(socket).await,
-                ListenAddress::Name(host, port) => TcpListener::bind((host.as_str(), *port)).await,
+                ListenAddress::Socket(socket) => std::net::TcpListener::bind(socket),
+                ListenAddress::Name(host, port) => std::net::TcpListener::bind((host.as_str(), *port)),
                 // The IPv6 wildcard takes IPv4 too, where the host has IPv6.
-                ListenAddress::Any(port) => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).await {
+                ListenAddress::Any(port) => match std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port))
+                {
                     Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).await
+                        std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port))
                     }
                     bound => bound,
                 },
             };
-            sockets.push(socket.map_err(|error| HttpError::new(address, &error))?);
+            let ready = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+            sockets.push(ready.map_err(|error| HttpError::new(address, &error))?);
         }
         Ok(Self { sockets })
     }
@@ -101,18 +107,43 @@ impl Listeners {
     }
 
     /// Serves until `stop` changes or its sender is gone; then lets running answers end, for a second at most.
-    /// `counters` count the connections there was no place for.
-    pub async fn serve(self, router: Router, counters: Arc<ConnectionCounters>, stop: watch::Receiver<bool>) {
+    /// `guard` says who gets in; `counters` count the connections there was no place for.
+    pub async fn serve(
+        self,
+        router: Router,
+        guard: Arc<Guard>,
+        counters: Arc<ConnectionCounters>,
+        stop: watch::Receiver<bool>,
+    ) {
         let places = Places::new(counters);
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
-            accepting.spawn(accept(socket, router.clone(), Arc::clone(&places), stop.clone()));
+            let socket = match TcpListener::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::error!(msg = "cannot serve; the host may be out of file descriptors", %error);
+                    continue;
+                }
+            };
+            accepting.spawn(accept(
+                socket,
+                router.clone(),
+                Arc::clone(&guard),
+                Arc::clone(&places),
+                stop.clone(),
+            ));
         }
         while accepting.join_next().await.is_some() {}
     }
 }
 
-async fn accept(socket: TcpListener, router: Router, places: Arc<Places>, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    socket: TcpListener,
+    router: Router,
+    guard: Arc<Guard>,
+    places: Arc<Places>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let for_connections = stop.clone();
     loop {
@@ -122,8 +153,8 @@ async fn accept(socket: TcpListener, router: Router, places: Arc<Places>, mut st
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let Some(place) = places.enter(peer.ip()) else { continue };
-                    let (router, stop) = (router.clone(), for_connections.clone());
-                    connections.spawn(connection(stream, router, place, stop));
+                    let (router, guard, stop) = (router.clone(), Arc::clone(&guard), for_connections.clone());
+                    connections.spawn(enter(stream, router, guard, place, stop));
                 }
                 Err(error) => {
                     tracing::warn!(msg = "cannot accept a connection", %error);
@@ -140,16 +171,59 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, place: Place, mut stop: watch::Receiver<bool>) {
+/// Lets a connection in: encrypted where the files say so, within the time a first request has.
+async fn enter(
+    stream: TcpStream,
+    router: Router,
+    guard: Arc<Guard>,
+    place: Place,
+    stop: watch::Receiver<bool>,
+) {
+    let Ok(door) = tokio::task::spawn_blocking(move || guard.door()).await else { return };
+    let Some(tls) = door.tls() else { return connection(stream, router, door, place, stop).await };
+    let handshake = TlsAcceptor::from(tls).accept(stream);
+    let stream = tokio::select! {
+        shaken = tokio::time::timeout(FIRST_REQUEST, handshake) => shaken,
+        () = place.lost() => return,
+    };
+    match stream {
+        Ok(Ok(stream)) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            if door.admits(certificate) {
+                connection(stream, router, door, place, stop).await;
+            } else {
+                tracing::debug!(msg = "connection refused: its certificate has none of client_allowed_sans");
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(msg = "connection refused", %error),
+        Err(_) => {}
+    }
+}
+
+async fn connection<S>(
+    stream: S,
+    router: Router,
+    door: Arc<Door>,
+    place: Place,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
     let place = Arc::new(place);
     let (inner, told_of) = (TowerToHyperService::new(router), Arc::clone(&place));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         told_of.asked();
-        let (answer, told_of) = (inner.call(request), Arc::clone(&told_of));
+        let (inner, told_of, door) = (inner.clone(), Arc::clone(&told_of), Arc::clone(&door));
         async move {
-            let answer = answer.await;
+            let mut answer = match door.check(request.headers()).await {
+                Ok(()) => inner.call(request).await,
+                Err(refusal) => Ok(*refusal),
+            };
+            if let Ok(answer) = &mut answer {
+                door.dress(answer.headers_mut());
+            }
             told_of.answered();
             answer
         }

@@ -3,17 +3,21 @@
 //! Answers from snapshots only; never sees a packet or the table. Every error is JSON with one line.
 
 mod api;
+mod door;
+mod guard;
 mod listen;
 mod live;
 mod places;
+mod privacy;
 
+pub use guard::Guard;
 pub use listen::{HttpError, Listeners};
 pub use places::{ConnectionCounters, MAX_CONNECTIONS, MAX_PER_PEER};
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::snapshot::{Snapshot, SnapshotSource};
 use super::text;
-use crate::config::TelemetryPath;
+use crate::config::{Addresses, TelemetryPath};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -49,6 +53,7 @@ pub struct Web {
     /// Each listing looks at the whole table: a few at a time.
     listings: Arc<Semaphore>,
     live: live::Live,
+    addresses: Addresses,
 }
 
 impl Web {
@@ -59,6 +64,17 @@ impl Web {
         telemetry_path: TelemetryPath,
         reload: Reload,
     ) -> Arc<Self> {
+        Self::showing(source, metrics, telemetry_path, reload, Addresses::Full)
+    }
+
+    /// As `new`, and shows so much of the addresses of others.
+    pub fn showing(
+        source: Arc<dyn SnapshotSource>,
+        metrics: Arc<Metrics>,
+        telemetry_path: TelemetryPath,
+        reload: Reload,
+        addresses: Addresses,
+    ) -> Arc<Self> {
         Arc::new(Self {
             source,
             metrics,
@@ -66,6 +82,7 @@ impl Web {
             reload,
             listings: Arc::new(Semaphore::new(MAX_LISTINGS)),
             live: live::Live::new(),
+            addresses,
         })
     }
 
@@ -97,9 +114,12 @@ impl Web {
         self.blocking(Self::shown).await
     }
 
-    /// A snapshot as whoever looks may see it; the one place where the page and the API get theirs.
+    /// A snapshot as whoever looks may see it, with so much of the addresses of others as may be shown; the one place where the page
+    /// and the API get theirs.
     fn shown(&self) -> Snapshot {
-        self.source.snapshot()
+        let mut snapshot = self.source.snapshot();
+        privacy::snapshot(&mut snapshot, self.addresses);
+        snapshot
     }
 
     async fn blocking<T: Send + 'static>(

@@ -5,11 +5,13 @@
 mod family;
 mod fold;
 pub mod names;
+mod trust;
 
 use super::evidence::EvidenceCounts;
 use super::http::ConnectionCounters;
 use super::journal::JournalCounts;
 use super::snapshot::{InterfaceView, Snapshot};
+use super::state::StateCounts;
 use crate::detect::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use family::Family;
 use fold::{Fold, Folded, OTHER};
@@ -19,6 +21,7 @@ use prometheus::{TextEncoder, proto};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use trust::Trust;
 
 /// What the exposition is, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,6 +44,7 @@ pub struct Metrics {
     connections: Arc<ConnectionCounters>,
     journal: Arc<JournalCounts>,
     evidence: Arc<EvidenceCounts>,
+    trust: Trust,
 }
 
 impl Metrics {
@@ -53,6 +57,7 @@ impl Metrics {
             connections: Arc::default(),
             journal: Arc::default(),
             evidence: Arc::default(),
+            trust: Trust::default(),
         }
     }
 
@@ -71,6 +76,30 @@ impl Metrics {
     #[must_use]
     pub fn with_evidence(self, evidence: Arc<EvidenceCounts>) -> Self {
         Self { evidence, ..self }
+    }
+
+    /// Shows which layers of confinement hold, each by its label.
+    #[must_use]
+    pub fn with_confinement(self, layers: Vec<(&'static str, bool)>) -> Self {
+        Self { trust: Trust { layers, ..self.trust }, ..self }
+    }
+
+    /// Shows what becomes of the state file as well; without one its series stay at zero.
+    #[must_use]
+    pub fn with_state(self, state: Arc<StateCounts>) -> Self {
+        Self { trust: Trust { state, ..self.trust }, ..self }
+    }
+
+    /// Shows how often a failed capture was started again.
+    #[must_use]
+    pub fn with_restarts(self, restarts: Arc<AtomicU64>) -> Self {
+        Self { trust: Trust { restarts, ..self.trust }, ..self }
+    }
+
+    /// Shows the ceiling for memory, and what the caps add up to.
+    #[must_use]
+    pub fn with_memory(self, limit: u64, reckoned: u64) -> Self {
+        Self { trust: Trust { memory: [limit, reckoned], ..self.trust }, ..self }
     }
 
     fn records(&self, families: &mut Families) {
@@ -110,6 +139,7 @@ impl Metrics {
         incidents(&mut families, snapshot, &folded.shown, top);
         self.records(&mut families);
         sensor(&mut families, snapshot);
+        self.trust.collect(&mut families);
         one(&mut families, names::HTTP_REFUSED, self.connections.refused.load(Ordering::Relaxed));
         one(&mut families, names::HTTP_EVICTED, self.connections.evicted.load(Ordering::Relaxed));
         families.extend(self.process.collect());

@@ -94,6 +94,14 @@ metrics! {
     EVIDENCE_LEFT_OUT = Counter "halfopen_evidence_left_out_total" "Frames meant as evidence and not kept, by why.";
     EVIDENCE_ERRORS = Counter "halfopen_evidence_errors_total" "Times a file of evidence could not be written.";
     EVIDENCE_BYTES = Gauge "halfopen_evidence_bytes" "Evidence in memory.";
+    CONFINED = Gauge "halfopen_confinement_active" "1 where a layer of the process's confinement is in force, by layer; 0 where it is not.";
+    MEMORY_LIMIT = Gauge "halfopen_memory_limit_bytes" "The configured ceiling for the memory of the process; 0 where there is none, as in a replay.";
+    MEMORY_RECKONED = Gauge "halfopen_memory_reckoned_bytes" "Most memory by the caps of the configuration, reckoned at the start.";
+    CAPTURE_RESTARTS = Counter "halfopen_capture_restarts_total" "Captures that failed and were started again by the supervisor.";
+    STATE_WRITTEN = Counter "halfopen_state_written_total" "Times the state file was written.";
+    STATE_ERRORS = Counter "halfopen_state_errors_total" "Times the state file could not be written.";
+    STATE_SET_ASIDE = Counter "halfopen_state_set_aside_total" "State files found damaged or foreign at the start and set aside.";
+    STATE_BYTES = Gauge "halfopen_state_bytes" "Size of the state file as last written.";
     NETWORK_TIMESTAMP = Gauge "halfopen_network_timestamp_seconds" "Network time: the stamp of the latest packet or idle tick; 0 before the first.";
     TIME_JUMPS = Counter "halfopen_time_jumps_total" "Times a packet's stamp lay more than a minute behind network time.";
     HTTP_REFUSED = Counter "halfopen_http_connections_refused_total" "Connections closed at once because every other was being answered.";

@@ -1,0 +1,138 @@
+//! Configuration: one ceiling for the memory of the process, and what each part may take of it.
+//!
+//! Every map and buffer has a cap of its own; here they are added up before anything is allocated, and where the sum is too large the
+//! half-open table, which is most of it, is made smaller. `make torture` holds the process against the ceiling.
+
+use super::parse::bytes;
+use super::reader::Section;
+use super::{Config, TableConfig};
+
+/// The ceiling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Most bytes the process may hold, resident, its capture buffers included. Default 512 MB.
+    pub memory: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { memory: 512 << 20 }
+    }
+}
+
+/// Of an entry of the table at its worst, bytes: an IPv6 entry is 56 with its control byte, its map may be half empty just after it
+/// grew, and its records wait in two queues, 40 each.
+const ENTRY: u64 = 200;
+
+/// Of a remembered attempt: an IPv6 tuple and its stamp.
+const REMEMBERED: u64 = 56;
+
+/// Of a watched key with its place in the map.
+const KEY: u64 = 1_600;
+
+/// Of an incident with its evidence, in the list and on its way to the journal.
+const INCIDENT: u64 = 8 << 10;
+
+/// What does not depend on the configuration: the program, its runtime and heap 32 MiB; sketches, slots and scans of the detector
+/// 48 MiB (a test of the detector bounds it and four threads by 64); answers to 128 connections, 24 MiB.
+const FIXED: u64 = 104 << 20;
+
+/// Sums, sketches and rings of a packet thread, besides the kernel's buffer.
+const THREAD: u64 = 8 << 20;
+
+/// How the ceiling was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Most bytes by this configuration, reckoned.
+    pub reckoned: u64,
+    /// Entries of the table where it had to be made smaller.
+    pub table_was: Option<usize>,
+}
+
+impl Config {
+    /// Most bytes that `sources` captures with this configuration can take, reckoned from the caps.
+    pub fn reckoned_memory(&self, sources: usize) -> u64 {
+        let detect = &self.detect;
+        let keys = (detect.max_servers + detect.max_hosts + detect.max_prefixes + self.servers.len()) as u64;
+        // Those that run, 256 at most, and those that ended.
+        let incidents = detect.max_incidents as u64 + 256;
+        FIXED
+            + sources as u64 * (u64::from(self.capture.buffer) + THREAD)
+            + self.table.entries as u64 * ENTRY
+            + self.table.remembered as u64 * REMEMBERED
+            + keys * KEY
+            + incidents * INCIDENT
+            + self.evidence.memory_bytes
+    }
+
+    /// Makes the table as small as the ceiling asks for.
+    ///
+    /// # Errors
+    /// What is too large besides the table, and what mends it.
+    pub fn fit(&mut self, sources: usize) -> Result<Fit, String> {
+        let (limit, reckoned) = (self.limits.memory, self.reckoned_memory(sources));
+        if reckoned <= limit {
+            return Ok(Fit { reckoned, table_was: None });
+        }
+        let was = self.table.entries;
+        let rest = reckoned - was as u64 * ENTRY;
+        // As few as may be configured.
+        const LEAST: u64 = 1024;
+        let entries = limit.saturating_sub(rest) / ENTRY;
+        if entries < LEAST {
+            return Err(format!(
+                "limits.memory of {} MiB is too little: {} MiB go to {sources} captures of {} MiB each, the detector and the rest; \
+                 raise it, or lower capture.buffer, table.remembered or detect.max_servers",
+                limit >> 20,
+                rest >> 20,
+                self.capture.buffer >> 20
+            ));
+        }
+        self.table = TableConfig { entries: entries as usize, ..self.table.clone() };
+        Ok(Fit { reckoned: self.reckoned_memory(sources), table_was: Some(was) })
+    }
+}
+
+/// The `[limits]` section.
+pub(super) fn limits(mut section: Section<'_, '_, '_, '_>) -> LimitsConfig {
+    let mut limits = LimitsConfig::default();
+    // Below 160 MiB not even the least table fits beside the rest; above 1 TiB a typing error is likelier.
+    section.set(&mut limits.memory, "memory", "\"512MiB\"", |value| bytes(value, 160 << 20..=1 << 40));
+    section.finish();
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_as_they_are() {
+        let mut config = Config::default();
+        let fit = config.fit(2).unwrap();
+        assert_eq!((config.table.entries, fit.table_was), (Config::default().table.entries, None));
+        assert!(fit.reckoned <= 512 << 20, "{}", fit.reckoned >> 20);
+    }
+
+    #[test]
+    fn a_table_too_large_is_made_to_fit_and_nothing_else_is_touched() {
+        for memory in [230 << 20, 256 << 20, 300 << 20, 1 << 30] {
+            let mut config = Config::default();
+            config.limits.memory = memory;
+            config.table.entries = 1 << 28;
+            let fit = config.fit(1).unwrap();
+            assert_eq!(fit.table_was, Some(1 << 28));
+            assert!(fit.reckoned <= memory && fit.reckoned + ENTRY > memory);
+            let table = TableConfig { entries: 1 << 28, ..config.table.clone() };
+            assert_eq!(Config { table, ..config.clone() }.capture, Config::default().capture);
+        }
+    }
+
+    #[test]
+    fn what_cannot_fit_says_what_would() {
+        let mut config = Config::default();
+        config.limits.memory = 160 << 20;
+        let why = config.fit(4).unwrap_err();
+        assert!(why.contains("capture.buffer") && why.contains("; "), "{why}");
+    }
+}

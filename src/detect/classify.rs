@@ -84,6 +84,9 @@ const HISTORY: f64 = 20.0;
 pub(super) const FEW_SOURCES: f64 = 16.0;
 /// More unresolved attempts than this from each source are not random forgeries either.
 const MANY_EACH: f64 = 100.0;
+/// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
+/// in good faith opens a hundred connections to it each second.
+const HAMMERED: f64 = 1_000.0;
 
 /// Share, and 0 where there is nothing to share.
 pub(super) fn share(part: f64, whole: f64) -> f64 {
@@ -149,7 +152,8 @@ impl Features {
             }
         }
         // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
-        if !self.answers && self.is_repeated() && self.copies == 0.0 && self.completed == 0.0 {
+        let hammered = self.entries > HAMMERED * self.sources;
+        if !self.answers && self.is_repeated() && self.copies == 0.0 && self.completed == 0.0 && !hammered {
             return Verdict::DeadServer;
         }
         Verdict::Raise(self.flood())

@@ -125,6 +125,19 @@ fn each_shape_has_its_name() {
             Verdict::DeadServer,
         ),
         (
+            "a dead address and one host whose stack opens hundreds of connections a second",
+            Features {
+                attempts: 2_300.0,
+                units: 2_300.0,
+                overdue: 2_300.0,
+                overdue_repeated: 2_200.0,
+                sources: 1.0,
+                entries: 2_300.0,
+                ..Features::default()
+            },
+            raise(IncidentKind::DirectFlood),
+        ),
+        (
             "a dead address and a tool that repeats faster than any stack",
             Features {
                 attempts: 60.0,

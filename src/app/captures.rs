@@ -7,12 +7,15 @@ use halfopen::capture::{CaptureError, FrameSource};
 use halfopen::pipeline::Sensor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// First pause before another try, doubled with each failure up to the longest: what fails at once must not fill the log.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// A capture that ran for so many seconds was well: the pauses begin anew. Counted in looks at the flag.
+/// A capture that ran for so long was well: the pauses begin anew.
+const WELL: Duration = Duration::from_secs(60);
+
+/// How often a pause looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs a source to its end, and another that `again` opens wherever one fails or panics, until told to stop.
@@ -30,11 +33,20 @@ pub(super) fn run<S: FrameSource>(
         let next = source.take().map_or_else(&mut again, Ok);
         let failed = match next {
             // Whatever a panic left half done is this source's own; what is shared is plain numbers behind locks that outlive it.
-            Ok(running) => match catch_unwind(AssertUnwindSafe(|| sensor.run_source(running))) {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "panicked; the lines before say where, please report them".to_owned(),
-            },
+            Ok(running) => {
+                #[allow(clippy::disallowed_methods)]
+                // how long a capture lasted is a matter of the host, not of its packets
+                let began = Instant::now();
+                let ended = catch_unwind(AssertUnwindSafe(|| sensor.run_source(running)));
+                if began.elapsed() >= WELL {
+                    pause = PAUSES.0;
+                }
+                match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "panicked; the lines before say where, please report them".to_owned(),
+                }
+            }
             Err(error) => error.to_string(),
         };
         if stop.is_stopped() {

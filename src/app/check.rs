@@ -16,13 +16,22 @@ pub(super) fn check(file: Option<PathBuf>) -> Result<Status, Failure> {
     match files::load(&file) {
         Ok(mut config) => {
             // As 'run' would refuse it; of the interface of the default route where none is named.
-            if let Err(why) = config.fit(config.capture.interfaces.len().max(1)) {
-                print(&format!("{}: {why}\n", os_error::one_line(&file.display().to_string())))?;
-                return Ok(Status::Usage);
-            }
+            let fit = match config.fit(config.capture.interfaces.len().max(1)) {
+                Ok(fit) => fit,
+                Err(why) => {
+                    print(&format!("{}: {why}\n", os_error::one_line(&file.display().to_string())))?;
+                    return Ok(Status::Usage);
+                }
+            };
             let servers = config.servers.len();
             let noun = if servers == 1 { "server" } else { "servers" };
             let file = os_error::one_line(&file.display().to_string());
+            if let Some(asked) = fit.table_was {
+                let (entries, ceiling) = (config.table.entries, config.limits.memory >> 20);
+                print(&format!(
+                    "{file}: table.entries of {asked} will be {entries}, to stay within limits.memory of {ceiling} MiB; raise that\n"
+                ))?;
+            }
             print(&format!("{file}: no problem found, {servers} {noun} to protect\n"))?;
             Ok(Status::Done)
         }

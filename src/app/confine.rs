@@ -3,6 +3,7 @@
 use super::Failure;
 use halfopen::capture::privileges::{self, Files, Layer, Outcome, User};
 use halfopen::config::Config;
+use halfopen::os_error;
 use halfopen::report::http::Guard;
 use halfopen::report::unwritten;
 use std::fs;
@@ -22,9 +23,29 @@ pub(super) fn confine(config: &Config, file: Option<&Path>) -> Result<Vec<(&'sta
     }
     let mut read: Vec<PathBuf> = file.into_iter().map(directory_of).collect();
     read.extend(config.web.config_file.iter().flat_map(|file| Guard::directories(file)));
+    // A name may be a link to a file elsewhere, as renewed certificates are; the directory of both is read.
+    let again = read_again(config, file);
+    read.extend(again.iter().filter_map(|file| fs::canonicalize(file).ok()).map(|file| directory_of(&file)));
     let files = Files { read, write: directories };
     let outcomes = privileges::confine(&config.privileges, user, &files);
+    for file in again {
+        if let Err(error) = fs::File::open(&file) {
+            let (why, file) = (os_error::words(&error), file.display());
+            tracing::warn!(
+                msg = "cannot be read again when it changes; give it to the user the sensor becomes, or name another with --user",
+                %file,
+                why
+            );
+        }
+    }
     Ok(outcomes.into_iter().map(|(layer, outcome)| (layer.as_label(), tell(layer, &outcome))).collect())
+}
+
+/// The files that are read again on a reload or when they change.
+fn read_again(config: &Config, file: Option<&Path>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = file.into_iter().map(Path::to_owned).collect();
+    files.extend(config.web.config_file.iter().flat_map(|file| Guard::files(file)));
+    files
 }
 
 /// Says what became of a layer; whether it holds.

@@ -179,6 +179,9 @@ fn become_user(user: Option<User>) -> Result<String, String> {
                     name their owner with --user or privileges.user"
             .to_owned());
     };
+    if user.uid == 0 {
+        return Err("the user named is root; name another with --user or privileges.user".to_owned());
+    }
     if getuid().as_raw() == user.uid && !geteuid().is_root() {
         return Ok(format!("uid {}, as started", user.uid));
     }

@@ -60,6 +60,7 @@ impl Config {
             + sources as u64 * (u64::from(self.capture.buffer) + THREAD)
             + self.table.entries as u64 * ENTRY
             + self.table.remembered as u64 * REMEMBERED
+            + self.table.established.memory as u64
             + keys * KEY
             + incidents * INCIDENT
             + self.evidence.memory_bytes
@@ -82,7 +83,7 @@ impl Config {
         if entries < LEAST {
             return Err(format!(
                 "limits.memory of {} MiB is too little: {} MiB go to {sources} captures of {} MiB each, the detector and the rest; \
-                 raise it, or lower capture.buffer, table.remembered or detect.max_servers",
+                 raise it, or lower capture.buffer, established.memory, table.remembered or detect.max_servers",
                 limit >> 20,
                 rest >> 20,
                 self.capture.buffer >> 20
@@ -125,6 +126,30 @@ mod tests {
             assert!(fit.reckoned <= memory && fit.reckoned + ENTRY > memory);
             let table = TableConfig { entries: 1 << 28, ..config.table.clone() };
             assert_eq!(Config { table, ..config.clone() }.capture, Config::default().capture);
+        }
+    }
+
+    #[test]
+    fn every_cap_counts() {
+        let reckoned = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.reckoned_memory(1)
+        };
+        let before = reckoned(|_| {});
+        let caps: [fn(&mut Config); 9] = [
+            |config| config.capture.buffer += 1 << 20,
+            |config| config.table.entries += 1 << 20,
+            |config| config.table.remembered += 1 << 20,
+            |config| config.table.established.memory += 1 << 20,
+            |config| config.detect.max_servers += 1 << 10,
+            |config| config.detect.max_hosts += 1 << 10,
+            |config| config.detect.max_prefixes += 1 << 10,
+            |config| config.detect.max_incidents += 1 << 10,
+            |config| config.evidence.memory_bytes += 1 << 20,
+        ];
+        for (number, cap) in caps.into_iter().enumerate() {
+            assert!(reckoned(cap) > before, "cap {number}");
         }
     }
 

@@ -37,6 +37,7 @@ enum Told {
 pub(super) fn top(url: &str) -> Result<Status, Failure> {
     let place = place(url).map_err(Failure::Usage)?;
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        let place = without_password(&place);
         return Err(Failure::Usage(format!(
             "top needs a terminal; for a script there is {place}/api/v1/overview"
         )));

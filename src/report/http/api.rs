@@ -59,7 +59,11 @@ pub(super) async fn pcap(State(web): State<Arc<Web>>, Path(id): Path<String>) ->
 }
 
 pub(super) async fn half_open(State(web): State<Arc<Web>>) -> Answer {
-    let both = |web: &Web| (web.source.snapshot(), web.source.half_open(DEFAULT_LIMIT));
+    let both = |web: &Web| {
+        let mut listing = web.source.half_open(DEFAULT_LIMIT);
+        privacy::half_open(&mut listing, web.addresses);
+        (web.source.snapshot(), listing)
+    };
     let (snapshot, listing) = web.blocking(both).await?;
     let counts = snapshot.half_open;
     let discovered = json!({ "reconnect": counts.reconnect, "reset_on_data": counts.reset_on_data });

@@ -54,6 +54,11 @@ impl Guard {
         (door.tls().is_some(), door.asks())
     }
 
+    /// The files that are read again: the web configuration and those it names.
+    pub fn files(file: &Path) -> Vec<PathBuf> {
+        files(file)
+    }
+
     /// The directories that are read again.
     pub fn directories(file: &Path) -> Vec<PathBuf> {
         let files = files(file);

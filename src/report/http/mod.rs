@@ -188,7 +188,11 @@ async fn ready(State(web): State<Arc<Web>>) -> Result<&'static str, ApiError> {
 async fn reload(State(web): State<Arc<Web>>, headers: HeaderMap) -> Result<String, ApiError> {
     // A page on another site may not make a browser do this.
     let foreign = headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
-    if foreign {
+    // Browsers leave that header out towards an unencrypted origin elsewhere, but never this one.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+    let elsewhere = origin.is_some_and(|origin| origin.split_once("://").map(|(_, host)| host) != host);
+    if foreign || elsewhere {
         let why = "another site's page may not reload the configuration; use curl -X POST".to_owned();
         return Err(ApiError(StatusCode::FORBIDDEN, why));
     }

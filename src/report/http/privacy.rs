@@ -4,7 +4,7 @@
 
 use crate::config::Addresses;
 use crate::detect::incident::{Incident, IncidentKind, Scope};
-use crate::report::snapshot::{EmbryonicView, Snapshot};
+use crate::report::snapshot::{EmbryonicView, HalfOpenListing, Snapshot};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What stands in the place of an address that is not shown.
@@ -24,6 +24,19 @@ pub(super) fn snapshot(snapshot: &mut Snapshot, addresses: Addresses) {
 pub(super) fn embryonic(list: &mut [EmbryonicView], addresses: Addresses) {
     for view in list {
         view.originator = words(&view.originator, addresses, None);
+    }
+}
+
+/// Hides who opened what is half-open, wherever he is named.
+pub(super) fn half_open(listing: &mut HalfOpenListing, addresses: Addresses) {
+    for found in listing.discovered.iter_mut().chain(&mut listing.suspected) {
+        let shown = words(&found.originator, addresses, None);
+        for end in [&mut found.crashed, &mut found.stale] {
+            if *end == found.originator {
+                end.clone_from(&shown);
+            }
+        }
+        found.originator = shown;
     }
 }
 

@@ -202,7 +202,7 @@ fn viewers(sensor: &Arc<Sensor>, metrics: Arc<Metrics>) -> f64 {
     let web = Web::new(source, metrics, TelemetryPath::default(), Box::new(|| Ok(String::new())));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
-    let listeners = Listeners::bind(&[any]).unwrap();
+    let listeners = Listeners::bind(&[any], &[]).unwrap();
     let url = format!("http://{}/", listeners.addresses()[0]);
     let (_keep, stopping) = tokio::sync::watch::channel(false);
     runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));

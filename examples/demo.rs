@@ -47,7 +47,7 @@ fn run(address: Option<&str>) -> Result<(), String> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
-    let listeners = Listeners::bind(&[address]).map_err(|why| why.to_string())?;
+    let listeners = Listeners::bind(&[address], &[]).map_err(|why| why.to_string())?;
     for address in listeners.addresses() {
         println!("the page:      http://{address}/");
         println!("in a terminal: cargo run --quiet -- top --url http://{address}");

@@ -84,6 +84,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("detect.max_incidents", old.detect.max_incidents != new.detect.max_incidents),
         ("web.listen_address", old.web.listen != new.web.listen),
         ("web.telemetry_path", old.web.telemetry_path != new.web.telemetry_path),
+        ("web.hosts", old.web.hosts != new.web.hosts),
         ("web.config_file", old.web.config_file != new.web.config_file),
         ("web.addresses", old.web.addresses != new.web.addresses),
         ("journal.path", old.journal.path != new.journal.path),

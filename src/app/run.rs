@@ -47,7 +47,8 @@ pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
 
     // Everything that takes a right is opened before it is given up, and that before any thread is started.
     let running = |error: &dyn std::fmt::Display| Failure::Running(error.to_string());
-    let listeners = Listeners::bind(&config.web.listen).map_err(|error| running(&error))?;
+    let listeners =
+        Listeners::bind(&config.web.listen, &config.web.hosts).map_err(|error| running(&error))?;
     let stop = StopHandle::new();
     let opened = sources::live(&config.capture, &stop)?;
     // Before the table is made, and after the captures are known.

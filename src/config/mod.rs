@@ -183,6 +183,8 @@ impl Default for EstablishedConfig {
 pub struct WebConfig {
     /// Addresses to listen on. Default 127.0.0.1:10793.
     pub listen: Vec<ListenAddress>,
+    /// Names the HTTP side answers to besides its own. Default none: on loopback its own only, beyond loopback every name.
+    pub hosts: Vec<String>,
     /// Path of the metrics. Default /metrics.
     pub telemetry_path: TelemetryPath,
     /// Servers beyond the configured ones that have series of their own. Default 50.
@@ -197,6 +199,7 @@ impl Default for WebConfig {
     fn default() -> Self {
         Self {
             listen: vec![ListenAddress::default()],
+            hosts: Vec::new(),
             telemetry_path: TelemetryPath::default(),
             top_servers: 50,
             config_file: None,

@@ -1,7 +1,7 @@
 //! Configuration: what the HTTP side listens on and where the metrics are, checked once where they come in.
 
 use super::WebConfig;
-use super::parse::{integer, list, one_of, parsed};
+use super::parse::{integer, list, one_of, parsed, string};
 use super::reader::Section;
 use super::sections::path;
 use std::fmt;
@@ -18,6 +18,9 @@ pub(super) fn section(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
         let addresses = list(value, parsed)?;
         if addresses.is_empty() { Err("must name at least one address".to_owned()) } else { Ok(addresses) }
     });
+    section.set(&mut web.hosts, "hosts", "[\"halfopen.example.net\"]", |value| {
+        list(value, |value| host(&string(value)?))
+    });
     section.set(&mut web.telemetry_path, "telemetry_path", "\"/metrics\"", parsed);
     // Each server has some 25 series; 1000 servers are a scrape of 2 MB.
     section
@@ -28,6 +31,19 @@ pub(super) fn section(mut section: Section<'_, '_, '_, '_>) -> WebConfig {
     });
     section.finish();
     web
+}
+
+/// A host name or an address, as it stands in a Host header before the port.
+fn host(text: &str) -> Result<String, String> {
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(format!("[{text}]"));
+    }
+    // RFC 1035 section 2.3.4: 255 octets at most.
+    if text.is_empty() || text.len() > 255 || !text.chars().all(name) {
+        return Err(format!("'{}' is no host name; write it without scheme and port", text.escape_debug()));
+    }
+    Ok(text.to_owned())
 }
 
 /// Where to listen, in the forms Prometheus exporters accept: `127.0.0.1:10793`, `[::1]:10793`, `:10793`, `localhost:10793`.

@@ -36,7 +36,7 @@ impl Served {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let address: ListenAddress = address.parse().unwrap();
-        let listeners = Listeners::bind(&[address]).unwrap();
+        let listeners = Listeners::bind(&[address], &[]).unwrap();
         let base = format!("http://{}/", listeners.addresses()[0]);
         let (stop, stopping) = watch::channel(false);
         runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));

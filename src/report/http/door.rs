@@ -4,15 +4,19 @@
 
 use crate::config::{ClientAuth, TlsFiles, TlsVersion, WebFile};
 use crate::os_error;
+use ::ring::hmac;
+use ::ring::rand::SystemRandom;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::ring;
@@ -28,6 +32,15 @@ const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuOJsNBTSGw4vHAgBFpLhDpJ9bYJLIq
 /// Longest password looked at: bcrypt reads 72 bytes of it.
 const LONGEST: usize = 1024;
 
+/// Who waits longer for his password to be looked at is told to come again; less than the 10 s that a scrape has.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Passwords of one peer that are looked at or wait for it, so that no guesser keeps the others waiting.
+const MAX_WAITING: usize = 4;
+
+/// What anybody may ask: it tells that the sensor lives, and nothing else.
+const OPEN: [&str; 2] = ["/-/healthy", "/-/ready"];
+
 /// Who gets in.
 #[derive(Debug)]
 pub(super) struct Door {
@@ -36,10 +49,15 @@ pub(super) struct Door {
     certified: bool,
     names: Vec<ServerName<'static>>,
     users: BTreeMap<String, String>,
-    /// The password each user last got in with: a scrape is not a tenth of a second of bcrypt.
-    known: Mutex<BTreeMap<String, String>>,
+    /// Of the password each user last got in with, a keyed hash: a scrape is not a tenth of a second of bcrypt.
+    known: Mutex<BTreeMap<String, hmac::Tag>>,
+    /// The key, made anew at each start; none where the system gives no randomness, and then nothing is remembered.
+    key: Option<hmac::Key>,
     /// One hash at a time: whoever guesses takes one core and no more.
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
+    /// How many of each peer wait for that; peers have connections, of which there are few.
+    waiting: Mutex<HashMap<IpAddr, usize>>,
+    patience: Duration,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -51,7 +69,10 @@ impl Default for Door {
             names: Vec::new(),
             users: BTreeMap::new(),
             known: Mutex::default(),
-            hashing: Semaphore::new(1),
+            key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+            hashing: Arc::new(Semaphore::new(1)),
+            waiting: Mutex::default(),
+            patience: PATIENCE,
             headers: Vec::new(),
         }
     }
@@ -99,32 +120,50 @@ impl Door {
         self.names.iter().any(|name| verify_server_name(&parsed, name).is_ok())
     }
 
-    /// Whether these headers have a user's name and password; the refusal where they do not.
-    pub(super) async fn check(self: &Arc<Self>, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
-        if self.users.is_empty() {
+    /// Whether these headers have a user's name and password, where what is asked for needs them; the refusal where they do not.
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        path: &str,
+        headers: &HeaderMap,
+        peer: IpAddr,
+    ) -> Result<(), Box<Response<Body>>> {
+        if self.users.is_empty() || OPEN.contains(&path) {
             return Ok(());
         }
         let Some((user, password)) = credentials(headers) else { return Err(refusal()) };
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.get(&user).is_some_and(|known| equal(known.as_bytes(), password.as_bytes())) {
-                return Ok(());
-            }
+        if self.remembers(&user, &password) {
+            return Ok(());
         }
-        let Ok(_turn) = self.hashing.acquire().await else { return Err(refusal()) };
+        let Some(_place) = Waiting::enter(self, peer) else { return Err(busy()) };
+        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.hashing).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(busy()) };
         let door = Arc::clone(self);
-        let right = tokio::task::spawn_blocking(move || door.verify(user, password)).await;
+        // The turn goes along: a hash cannot be stopped, and whoever hangs up meanwhile must not make room for a second one.
+        let work = move || {
+            let right = door.remembers(&user, &password) || door.verify(user, &password);
+            drop(turn);
+            right
+        };
+        let right = tokio::task::spawn_blocking(work).await;
         if right.unwrap_or(false) { Ok(()) } else { Err(refusal()) }
     }
 
-    fn verify(&self, user: String, password: String) -> bool {
+    fn remembers(&self, user: &str, password: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(key), Some(tag)) = (&self.key, known.get(user)) else { return false };
+        hmac::verify(key, password.as_bytes(), tag.as_ref()).is_ok()
+    }
+
+    fn verify(&self, user: String, password: &str) -> bool {
         let hash = self.users.get(&user);
-        let right = bcrypt::verify(&password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false);
+        let right = bcrypt::verify(password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false);
         if !right || hash.is_none() {
             return false;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(user, password);
+        if let Some(key) = &self.key {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(user, hmac::sign(key, password.as_bytes()));
+        }
         true
     }
 
@@ -132,6 +171,37 @@ impl Door {
     pub(super) fn dress(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// One password of a peer that waits to be looked at.
+struct Waiting<'d> {
+    door: &'d Door,
+    peer: IpAddr,
+}
+
+impl<'d> Waiting<'d> {
+    /// None where as many of this peer wait already.
+    fn enter(door: &'d Door, peer: IpAddr) -> Option<Self> {
+        let mut waiting = door.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(peer).or_default();
+        if *count >= MAX_WAITING {
+            return None;
+        }
+        *count += 1;
+        Some(Self { door, peer })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.door.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.peer);
+            }
         }
     }
 }
@@ -223,21 +293,22 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// Whether two are the same, in a time that does not tell where they differ.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+fn refusal() -> Box<Response<Body>> {
+    let challenge = (header::WWW_AUTHENTICATE, "Basic realm=\"halfopen\", charset=\"UTF-8\"");
+    answer(StatusCode::UNAUTHORIZED, "a user name and password are needed", challenge)
 }
 
-fn refusal() -> Box<Response<Body>> {
-    let body = Body::from("{\"error\":\"a user name and password are needed\"}");
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
-    let headers = [
-        (header::WWW_AUTHENTICATE, "Basic realm=\"halfopen\", charset=\"UTF-8\""),
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    for (name, value) in headers {
+fn busy() -> Box<Response<Body>> {
+    let why = "other passwords are being looked at; try again in a second";
+    answer(StatusCode::SERVICE_UNAVAILABLE, why, (header::RETRY_AFTER, "1"))
+}
+
+fn answer(status: StatusCode, why: &str, more: (HeaderName, &'static str)) -> Box<Response<Body>> {
+    let mut response = Response::new(Body::from(serde_json::json!({ "error": why }).to_string()));
+    *response.status_mut() = status;
+    for (name, value) in
+        [more, (header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")]
+    {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Box::new(response)
@@ -250,6 +321,67 @@ mod tests {
     #[test]
     fn the_hash_of_nobody_is_one() {
         assert!(bcrypt::verify("x", NOBODY).is_ok_and(|right| !right));
+    }
+
+    /// A door for alice, whose password is "open sesame", and the headers with which she or somebody else asks. Cost 4 is the least.
+    fn door(cost: u32) -> Arc<Door> {
+        let users = BTreeMap::from([("alice".to_owned(), bcrypt::hash("open sesame", cost).unwrap())]);
+        Arc::new(Door { users, patience: Duration::from_millis(50), ..Door::default() })
+    }
+
+    fn headers(password: &str) -> HeaderMap {
+        let value = format!("Basic {}", STANDARD.encode(format!("alice:{password}")));
+        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    async fn status(door: &Arc<Door>, path: &str, password: &str) -> u16 {
+        let peer = IpAddr::from([198, 18, 0, 1]);
+        let refused = door.check(path, &headers(password), peer).await.err();
+        refused.map_or(200, |response| response.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn a_password_once_found_right_costs_no_hash_and_is_not_kept() {
+        let door = door(4);
+        assert_eq!(status(&door, "/metrics", "closed").await, 401);
+        assert_eq!(status(&door, "/metrics", "open sesame").await, 200);
+        // From here on nothing can be hashed.
+        let turn = door.hashing.acquire().await.unwrap();
+        assert_eq!(status(&door, "/metrics", "open sesame").await, 200);
+        assert_eq!(status(&door, "/metrics", "closed").await, 503, "not in time");
+        assert_eq!(status(&door, "/-/healthy", "closed").await, 200);
+        assert_eq!(status(&door, "/-/healthy/", "closed").await, 503, "that is another path");
+        drop(turn);
+        assert_eq!(status(&door, "/metrics", "closed").await, 401);
+        let known = door.known.lock().unwrap();
+        assert!(known["alice"].as_ref().len() == 32 && !format!("{door:?}").contains("sesame"));
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_makes_no_room_for_another_hash() {
+        let door = door(10);
+        let headers = headers("closed");
+        let peer = IpAddr::from([198, 18, 0, 1]);
+        let hangs_up = door.check("/", &headers, peer);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), hangs_up).await.is_err(),
+            "a hash takes longer"
+        );
+        assert_eq!(door.hashing.available_permits(), 0, "its hash goes on");
+        let _next = door.hashing.acquire().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_guesser_leaves_room_for_others() {
+        let door = door(4);
+        let (guesser, other) = (IpAddr::from([198, 18, 0, 1]), IpAddr::from([198, 18, 0, 2]));
+        let places: Vec<_> = (0..=MAX_WAITING).map(|_| Waiting::enter(&door, guesser)).collect();
+        assert_eq!(places.iter().flatten().count(), MAX_WAITING);
+        assert!(Waiting::enter(&door, other).is_some());
+        assert_eq!(status(&door, "/", "open sesame").await, 503, "of the guesser's address");
+        drop(places);
+        assert!(door.waiting.lock().unwrap().is_empty());
+        assert_eq!(status(&door, "/", "open sesame").await, 200);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use super::door::Door;
 use super::guard::Guard;
+use super::hosts::Hosts;
 use super::places::{ConnectionCounters, Place, Places};
 use crate::config::ListenAddress;
 use crate::os_error;
@@ -69,15 +70,17 @@ impl HttpError {
 /// Bound sockets, not served yet.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<std::net::TcpListener>,
+    sockets: Vec<(std::net::TcpListener, Hosts)>,
 }
 
 impl Listeners {
     /// Binds every address, in order; one that is named twice, once. Needs no runtime: it is done before privileges are given up.
+    /// Requests for another host are refused: a loopback listener is called localhost, by its address, or by one of `hosts`; one
+    /// beyond loopback by any address, the machine's name or one of `hosts`, and anything at all where there are none.
     ///
     /// # Errors
     /// The first that cannot be bound.
-    pub fn bind(addresses: &[ListenAddress]) -> Result<Self, HttpError> {
+    pub fn bind(addresses: &[ListenAddress], hosts: &[String]) -> Result<Self, HttpError> {
         let mut sockets = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             if addresses[..index].contains(address) {
@@ -96,14 +99,17 @@ impl Listeners {
                 },
             };
             let ready = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-            sockets.push(ready.map_err(|error| HttpError::new(address, &error))?);
+            let bound = ready.and_then(|socket| Ok((socket.local_addr()?, socket)));
+            let (at, socket) = bound.map_err(|error| HttpError::new(address, &error))?;
+            let own = if let ListenAddress::Name(name, _) = address { Some(name.as_str()) } else { None };
+            sockets.push((socket, Hosts::new(at, own, hosts)));
         }
         Ok(Self { sockets })
     }
 
     /// Where they listen, with the ports the system chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+        self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
     }
 
     /// Serves until `stop` changes or its sender is gone; then lets running answers end, for a second at most.
@@ -117,7 +123,7 @@ impl Listeners {
     ) {
         let places = Places::new(counters);
         let mut accepting = JoinSet::new();
-        for socket in self.sockets {
+        for (socket, hosts) in self.sockets {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
                 Err(error) => {
@@ -125,21 +131,23 @@ impl Listeners {
                     continue;
                 }
             };
-            accepting.spawn(accept(
-                socket,
-                router.clone(),
-                Arc::clone(&guard),
-                Arc::clone(&places),
-                stop.clone(),
-            ));
+            let served = Served { router: router.clone(), hosts: Arc::new(hosts) };
+            accepting.spawn(accept(socket, served, Arc::clone(&guard), Arc::clone(&places), stop.clone()));
         }
         while accepting.join_next().await.is_some() {}
     }
 }
 
+/// What is behind one socket.
+#[derive(Clone)]
+struct Served {
+    router: Router,
+    hosts: Arc<Hosts>,
+}
+
 async fn accept(
     socket: TcpListener,
-    router: Router,
+    served: Served,
     guard: Arc<Guard>,
     places: Arc<Places>,
     mut stop: watch::Receiver<bool>,
@@ -153,8 +161,8 @@ async fn accept(
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let Some(place) = places.enter(peer.ip()) else { continue };
-                    let (router, guard, stop) = (router.clone(), Arc::clone(&guard), for_connections.clone());
-                    connections.spawn(enter(stream, router, guard, place, stop));
+                    let (served, guard, stop) = (served.clone(), Arc::clone(&guard), for_connections.clone());
+                    connections.spawn(enter(stream, served, guard, place, stop));
                 }
                 Err(error) => {
                     tracing::warn!(msg = "cannot accept a connection", %error);
@@ -174,13 +182,13 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 /// Lets a connection in: encrypted where the files say so, within the time a first request has.
 async fn enter(
     stream: TcpStream,
-    router: Router,
+    served: Served,
     guard: Arc<Guard>,
     place: Place,
     stop: watch::Receiver<bool>,
 ) {
     let Ok(door) = tokio::task::spawn_blocking(move || guard.door()).await else { return };
-    let Some(tls) = door.tls() else { return connection(stream, router, door, place, stop).await };
+    let Some(tls) = door.tls() else { return connection(stream, served, door, place, stop).await };
     let handshake = TlsAcceptor::from(tls).accept(stream);
     let stream = tokio::select! {
         shaken = tokio::time::timeout(FIRST_REQUEST, handshake) => shaken,
@@ -190,7 +198,7 @@ async fn enter(
         Ok(Ok(stream)) => {
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             if door.admits(certificate) {
-                connection(stream, router, door, place, stop).await;
+                connection(stream, served, door, place, stop).await;
             } else {
                 tracing::debug!(msg = "connection refused: its certificate has none of client_allowed_sans");
             }
@@ -202,7 +210,7 @@ async fn enter(
 
 async fn connection<S>(
     stream: S,
-    router: Router,
+    served: Served,
     door: Arc<Door>,
     place: Place,
     mut stop: watch::Receiver<bool>,
@@ -212,12 +220,19 @@ async fn connection<S>(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
     let place = Arc::new(place);
+    let Served { router, hosts } = served;
     let (inner, told_of) = (TowerToHyperService::new(router), Arc::clone(&place));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         told_of.asked();
-        let (inner, told_of, door) = (inner.clone(), Arc::clone(&told_of), Arc::clone(&door));
+        let (inner, told_of) = (inner.clone(), Arc::clone(&told_of));
+        let (door, hosts) = (Arc::clone(&door), Arc::clone(&hosts));
         async move {
-            let mut answer = match door.check(request.headers()).await {
+            // Before the password: another site's page shall not even be asked for one.
+            let allowed = match hosts.check(&request) {
+                Ok(()) => door.check(request.uri().path(), request.headers(), told_of.peer()).await,
+                refused => refused,
+            };
+            let mut answer = match allowed {
                 Ok(()) => inner.call(request).await,
                 Err(refusal) => Ok(*refusal),
             };

@@ -84,7 +84,7 @@ impl Places {
         let since = state.tick();
         let end = Arc::new(Notify::new());
         state.taken.insert(since, Taken { peer, doing: Doing::Nothing, since, end: Arc::clone(&end) });
-        Some(Place { places: Arc::clone(self), id: since, end })
+        Some(Place { places: Arc::clone(self), peer, id: since, end })
     }
 
     fn log(&self, state: &mut State, peer: IpAddr) {
@@ -131,6 +131,7 @@ impl State {
 /// A connection's place.
 pub(super) struct Place {
     places: Arc<Places>,
+    peer: IpAddr,
     id: u64,
     end: Arc<Notify>,
 }
@@ -139,6 +140,11 @@ impl Place {
     /// Waits until another connection needs the place more.
     pub(super) async fn lost(&self) {
         self.end.notified().await;
+    }
+
+    /// Whom it counts for.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Whether it ever sent a whole request.

@@ -133,6 +133,11 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
+        Self::start_at("127.0.0.1:0", &[])
+    }
+
+    /// At an address, under further names.
+    fn start_at(address: &str, hosts: &[&str]) -> Self {
         let fake = Arc::new(Fake {
             up: AtomicBool::new(true),
             asked: Mutex::default(),
@@ -151,9 +156,10 @@ impl Served {
         let web = Web::new(Arc::clone(&fake) as _, metrics, path, Box::new(reload));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
-        let listeners = Listeners::bind(&[any], &[]).unwrap();
-        let address = listeners.addresses()[0];
+        let hosts: Vec<String> = hosts.iter().map(|&name| name.to_owned()).collect();
+        let listeners = Listeners::bind(&[address.parse().unwrap()], &hosts).unwrap();
+        let port = listeners.addresses()[0].port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let (stop, stopping) = watch::channel(false);
         runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));
         Self { address, fake, reloads, stop, runtime: Some(runtime) }
@@ -167,8 +173,13 @@ impl Served {
 
     /// Status, headers in lower case, body.
     fn request(&self, head: &str, headers: &str) -> (u16, String, String) {
+        self.request_of("localhost", head, headers)
+    }
+
+    /// As `request`, of whoever the Host header names.
+    fn request_of(&self, host: &str, head: &str, headers: &str) -> (u16, String, String) {
         let mut stream = self.connect();
-        let text = format!("{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let text = format!("{head} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(text.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -354,10 +365,67 @@ fn reload_reports_success_and_failure() {
     let served = Served::start();
     let foreign = served.request("POST /-/reload", "Sec-Fetch-Site: cross-site\r\n");
     assert_eq!((foreign.0, served.reloads.load(Ordering::Relaxed)), (403, 0));
+    // Browsers leave that header out where the page is unencrypted, but say whose page it is.
+    for origin in [
+        "http://evil.example",
+        "https://localhost:1",
+        "null",
+        "localhost",
+        "file://",
+        "http://localhost.evil",
+    ] {
+        let (status, _, body) = served.request("POST /-/reload", &format!("Origin: {origin}\r\n"));
+        assert_eq!((status, served.reloads.load(Ordering::Relaxed)), (403, 0), "{origin}");
+        assert!(body.contains("another site's page"), "{body}");
+    }
+    assert_eq!(served.request("POST /-/reload", "Origin: http://localhost\r\n").0, 200, "our own page");
+    served.reloads.store(0, Ordering::Relaxed);
     assert_eq!(served.request("POST /-/reload", "").0, 200);
     let (status, _, body) = served.request("POST /-/reload", "");
     assert_eq!(status, 500);
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["error"], "f.toml: line 3: nope");
+}
+
+/// A page whose owner has his name mean 127.0.0.1 asks under his name.
+#[test]
+fn a_name_that_is_not_the_sensors_gets_nothing() {
+    let served = Served::start();
+    let paths = [
+        "/",
+        "/metrics",
+        "/api/v1/overview",
+        "/api/v1/incidents/7/pcap",
+        "/-/healthy",
+        "/nothing",
+        "/style.css",
+    ];
+    let heads = paths.map(|path| format!("GET {path}")).into_iter().chain(["POST /-/reload".to_owned()]);
+    for head in heads {
+        for host in ["evil.example", "evil.example:10793", "localhost.evil.example", "192.0.2.1", ""] {
+            let (status, _, body) = served.request_of(host, &head, "");
+            assert_eq!(status, 421, "{head} of '{host}'");
+            let error: Value = serde_json::from_str(&body).unwrap();
+            let error = error["error"].as_str().unwrap();
+            assert!(error.contains("web.hosts") && error.lines().count() == 1, "{error}");
+        }
+    }
+    assert_eq!(served.reloads.load(Ordering::Relaxed), 0);
+    for host in ["localhost", "127.0.0.1", "[::1]:80", &served.address.to_string()] {
+        assert_eq!(served.request_of(host, "GET /metrics", "").0, 200, "{host}");
+    }
+    let absolute = served.request("GET http://evil.example/metrics", "");
+    assert_eq!(absolute.0, 421, "a target with a name goes before the header");
+
+    let named = Served::start_at("127.0.0.1:0", &["sensor.example"]);
+    assert_eq!(named.request_of("Sensor.Example:10793", "GET /", "").0, 200);
+    assert_eq!(named.request_of("evil.example", "GET /", "").0, 421);
+    // Beyond loopback a Prometheus asks by whatever service discovery calls it, unless names are configured.
+    let open = Served::start_at("0.0.0.0:0", &[]);
+    assert_eq!(open.request_of("halfopen.monitoring.svc", "GET /metrics", "").0, 200);
+    let strict = Served::start_at("0.0.0.0:0", &["sensor.example"]);
+    for (host, status) in [("sensor.example", 200), ("192.0.2.1:80", 200), ("evil.example", 421)] {
+        assert_eq!(strict.request_of(host, "GET /metrics", "").0, status, "{host}");
+    }
 }
 
 #[test]

@@ -13,16 +13,26 @@
 
 mod support;
 
+use halfopen::capture::LinkType;
+use halfopen::capture::memory::MemorySource;
+use halfopen::config::{Addresses, Config};
+use halfopen::decode::segment::{Endpoint, TcpFlags};
+use halfopen::pipeline::Sensor;
+use halfopen::synth::Scenario;
+use halfopen::synth::frame::{Packet, Wire};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustix::process::geteuid;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::process::{Process, Signal};
+use support::served::{Served, example};
 use support::{skipped, wait_for};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
@@ -212,7 +222,15 @@ fn passwords_are_asked_for_everywhere_and_changed_without_a_restart() {
     let at = |path: &str| format!("http://{address}{path}");
     // "alice:open sesame", "alice:closed", "bob:open sesame", by `base64`.
     let (right, wrong, stranger) = ("YWxpY2U6b3BlbiBzZXNhbWU=", "YWxpY2U6Y2xvc2Vk", "Ym9iOm9wZW4gc2VzYW1l");
-    for path in ["/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/servers", "/nothing", "/style.css"] {
+    // Docker and Kubernetes have none, and learn no more than that the sensor lives.
+    for (path, said) in [("/-/healthy", "halfopen is healthy.\n"), ("/-/ready", "halfopen is ready.\n")] {
+        wait_for("every capture up", PATIENCE, || match status(&client, &at(path), None) {
+            Ok(200) => Ok(()),
+            other => Err(format!("{path}: {other:?}")),
+        });
+        assert_eq!(client.get(at(path)).call().unwrap().body_mut().read_to_string().unwrap(), said);
+    }
+    for path in ["/", "/metrics", "/-/healthy/", "/-/reload", "/api/v1/servers", "/nothing", "/style.css"] {
         for no in [None, Some(wrong), Some(stranger), Some("!")] {
             assert_eq!(status(&client, &at(path), no), Ok(401), "{path} with {no:?}");
         }
@@ -239,6 +257,117 @@ fn passwords_are_asked_for_everywhere_and_changed_without_a_restart() {
     assert!(!process.stderr().contains("closed"), "no password in the log");
     process.signal(Signal::Terminate);
     process.wait(Duration::from_secs(2));
+}
+
+/// Every address of `text` that is shown whole: one with a prefix length behind it is cut.
+fn whole_addresses(text: &str) -> BTreeSet<IpAddr> {
+    let part = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '[' | ']');
+    let mut found = BTreeSet::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find(part) {
+        let run = &rest[begin..];
+        let end = run.find(|c| !part(c)).unwrap_or(run.len());
+        let (word, after) = run.split_at(end);
+        let word = word.trim_end_matches('.');
+        let addr = word
+            .parse::<SocketAddr>()
+            .map(|at| at.ip())
+            .or_else(|_| word.trim_end_matches(':').parse::<IpAddr>());
+        if let Ok(addr) = addr
+            && !after.starts_with('/')
+        {
+            found.insert(addr);
+        }
+        rest = after;
+    }
+    found
+}
+
+/// A shop under a flood, a scan, and a host that comes back on a connection it has forgotten; and who takes part but the shop.
+fn trace() -> (Arc<Sensor>, BTreeSet<IpAddr>) {
+    let mut scenario = Scenario::from_toml(&example("demo.toml")).unwrap();
+    scenario.duration = Duration::from_secs(190);
+    let mut source = MemorySource::new("tap0");
+    let mut parties = BTreeSet::new();
+    let mut last = scenario.start();
+    scenario.stream().for_each(|at, frame| {
+        let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap());
+        parties.extend([address(26), address(30)]);
+        source.push(at, LinkType::ETHERNET, frame.len() as u32, frame);
+        last = at;
+    });
+    // RFC 9293 figure 9, of a host that is nowhere else in the trace.
+    let (a, b) = (Endpoint::new([203, 0, 113, 77].into(), 4000), Endpoint::new([192, 0, 2, 10].into(), 443));
+    let (syn, ack, rst) = (TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST);
+    let segments = [
+        (a, b, 99, 0, syn),
+        (b, a, 299, 100, syn | ack),
+        (a, b, 100, 300, ack),
+        (a, b, 400, 0, syn),
+        (b, a, 300, 100, ack),
+        (a, b, 100, 0, rst),
+        (a, b, 400, 0, syn),
+    ];
+    for (number, (src, dst, seq, ack, flags)) in (1..).zip(segments) {
+        let packet = Packet { ack, flags, ..Packet::bare_syn(src, dst, seq) };
+        let mut frame = Vec::new();
+        Wire::default().write(&packet, &mut frame);
+        source.push(
+            last.plus(Duration::from_millis(300 * number)),
+            LinkType::ETHERNET,
+            frame.len() as u32,
+            &frame,
+        );
+    }
+    parties.insert(a.addr);
+    parties.retain(|addr| {
+        !["192.0.2.10", "192.0.2.20", "192.0.2.25"].iter().any(|own| addr.to_string() == *own)
+    });
+    let config = Config::parse("demo-sensor.toml", &example("demo-sensor.toml")).unwrap();
+    let sensor = Sensor::new(&config, Box::new(|_| ()));
+    sensor.run_source(source).unwrap();
+    (sensor, parties)
+}
+
+/// Whatever can be asked for, nobody's address is shown whole where addresses are cut or left out.
+#[test]
+fn no_route_shows_more_of_an_address_than_may_be_shown() {
+    let (sensor, parties) = trace();
+    let shows = |addresses: Addresses| -> BTreeMap<String, BTreeSet<IpAddr>> {
+        let served = Served::showing(Arc::clone(&sensor) as _, "127.0.0.1:0", addresses);
+        let get = |path: &str| {
+            let url = format!("{}{}", served.base, path.trim_start_matches('/'));
+            let mut answer = client(None, None).get(url).call().unwrap();
+            answer.body_mut().read_to_vec().map(|body| String::from_utf8_lossy(&body).into_owned()).unwrap()
+        };
+        let page = get("/");
+        // The page links to every route, so that a new one is walked too.
+        let mut paths: Vec<String> = page
+            .split("href=\"/")
+            .skip(1)
+            .map(|rest| format!("/{}", rest.split('"').next().unwrap()))
+            .collect();
+        paths.extend(
+            ["/", "/api/v1/embryonic?limit=1000", "/api/v1/embryonic?server=shop"].map(str::to_owned),
+        );
+        assert!(paths.len() >= 11, "{paths:?}");
+        let shown = paths.into_iter().map(|path| {
+            let found = whole_addresses(&get(&path));
+            (path, found.intersection(&parties).copied().collect())
+        });
+        shown.collect()
+    };
+    let back = IpAddr::from([203, 0, 113, 77]);
+    let full = shows(Addresses::Full);
+    for path in ["/", "/api/v1/overview", "/api/v1/incidents", "/api/v1/embryonic", "/api/v1/half-open"] {
+        assert!(!full[path].is_empty(), "{path} shows addresses where it may, else this test tells nothing");
+    }
+    assert!(full["/api/v1/half-open"].contains(&back), "{full:?}");
+    for addresses in [Addresses::Prefix, Addresses::None] {
+        for (path, found) in shows(addresses) {
+            assert!(found.is_empty(), "{path} with {addresses:?} shows {found:?}");
+        }
+    }
 }
 
 #[test]

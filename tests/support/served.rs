@@ -2,7 +2,7 @@
 
 use super::wait_for;
 use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
-use halfopen::config::{Config, ListenAddress, TelemetryPath};
+use halfopen::config::{Addresses, Config, ListenAddress, TelemetryPath};
 use halfopen::pipeline::Sensor;
 use halfopen::report::http::{Guard, Listeners, Web};
 use halfopen::report::metrics::Metrics;
@@ -30,9 +30,15 @@ impl Served {
     }
 
     pub fn start_at(source: Arc<dyn SnapshotSource>, address: &str) -> Self {
+        Self::showing(source, address, Addresses::Full)
+    }
+
+    /// With so much of the addresses of others.
+    pub fn showing(source: Arc<dyn SnapshotSource>, address: &str, addresses: Addresses) -> Self {
         let metrics = Arc::new(Metrics::new(50));
         let connections = metrics.connections();
-        let web = Web::new(source, metrics, TelemetryPath::default(), Box::new(|| Ok(String::new())));
+        let reload = Box::new(|| Ok(String::new()));
+        let web = Web::showing(source, metrics, TelemetryPath::default(), reload, addresses);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let address: ListenAddress = address.parse().unwrap();

@@ -29,7 +29,17 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Watch a running sensor in this terminal
     Top {
-        /// Where the sensor is; user:password@ may stand before the host
+        /// Where the sensor is, http or https; user:password@ may stand before the host
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:10793")]
+        url: String,
+
+        /// The authorities to believe behind https, a file of certificates [default: those that browsers believe]
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
+    /// Ask a running sensor whether it lives, as containers do: exit status 0 or 1
+    Healthcheck {
+        /// Where the sensor is; with http:// or nothing before the host it is asked with TLS where it does not understand
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:10793")]
         url: String,
     },

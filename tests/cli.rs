@@ -46,7 +46,7 @@ impl Drop for Scratch {
 fn help_names_every_flag_of_the_contract() {
     let top = halfopen(&["--help"]);
     assert_eq!(top.status.code(), Some(0));
-    for command in ["run", "replay", "top", "check", "interfaces"] {
+    for command in ["run", "replay", "top", "healthcheck", "check", "interfaces"] {
         assert!(out(&top).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
     for (command, flags) in [
@@ -265,6 +265,44 @@ fn a_port_in_use_is_status_1_and_names_the_address() {
             "halfopen: cannot listen on {address}: address already in use; stop what listens there, or choose another \
              with --web.listen-address\n"
         )
+    );
+}
+
+/// Whoever reads the log by machine gets no line of another form.
+#[test]
+fn what_ends_a_start_is_told_in_the_logs_form() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let json = Scratch::new("json.toml", "[log]\nformat = \"json\"\n");
+    let wrong = Scratch::new("wrong.toml", "[log]\nformat = \"json\"\n[web]\ntop_servers = -1\n");
+    for (arguments, status, said) in [
+        (
+            &["run", "--config.file", json.path(), "--web.listen-address", &address][..],
+            1,
+            "address already in use",
+        ),
+        (&["run", "--log.format", "json", "--web.listen-address", &address], 1, "address already in use"),
+        (&["run", "--config.file", json.path(), "-i", ""], 2, "--interface"),
+        (&["run", "--config.file", wrong.path(), "--log.format", "json"], 2, "line 4: web.top_servers"),
+        (&["replay", "--log.format", "json", "/nowhere"], 1, "/nowhere"),
+    ] {
+        let output = halfopen(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", err(&output));
+        let text = err(&output);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|why| panic!("{arguments:?}: {why}: {line}"))
+            })
+            .collect();
+        let last = lines.last().unwrap();
+        assert!(last["level"] == "ERROR" && last["msg"].as_str().unwrap().contains(said), "{last}");
+    }
+    let plain = halfopen(&["run", "--web.listen-address", &address]);
+    assert!(
+        err(&plain).lines().last().unwrap().starts_with("halfopen: cannot listen on "),
+        "{}",
+        err(&plain)
     );
 }
 

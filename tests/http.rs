@@ -45,7 +45,7 @@ impl SnapshotSource for Fake {
             network_time: Some(Timestamp::from_parts(1_750_000_000, 500_000_000)),
             interfaces: vec![interface],
             servers: vec![server("shop", true), server("198.51.100.10:80", false)],
-            incidents: vec![incident()],
+            incidents: vec![incident(), Incident { id: "8".to_owned(), ..incident() }],
             ..Snapshot::default()
         };
         snapshot.frames.undecoded = DecodeError::ALL.map(|reason| (reason.as_label(), 0)).to_vec();
@@ -66,6 +66,10 @@ impl SnapshotSource for Fake {
             weight: 1,
         };
         vec![view; 2000]
+    }
+
+    fn has_pcap(&self, incident: &str) -> bool {
+        incident == "7"
     }
 
     fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
@@ -288,6 +292,9 @@ fn the_page_is_escaped_and_needs_nothing_from_elsewhere() {
         assert!(body.contains(&format!("href=\"{link}\"")), "{link}");
     }
     assert!(body.contains("<noscript><meta http-equiv=\"refresh\""));
+    // Frames are kept of the first incident only.
+    assert!(body.contains("<a href=\"/api/v1/incidents/7/pcap\" download>"));
+    assert_eq!(body.matches("/pcap\"").count(), 1);
 }
 
 /// However many look, one overview a second is made.

@@ -6,6 +6,9 @@
 
 mod support;
 
+use halfopen::config::Addresses;
+use halfopen::report::http::Guard;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +149,52 @@ fn it_shows_what_the_api_has_and_outlives_the_sensor() {
         screen.contains("status 0") && !screen.contains("servers by"),
         "the terminal is given back: {screen}"
     );
+}
+
+/// Behind TLS and a password, whose sensor shows a certificate of an authority that only a file names.
+#[test]
+fn it_speaks_tls_with_the_authority_it_is_given() {
+    if !has_tools(&[("tmux", "-V")]) {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("halfopen-top-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(folder.join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+    let authority = Issuer::new(params, key);
+    let own = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(folder.join("web.crt"), certificate.signed_by(&own, &authority).unwrap().pem()).unwrap();
+    std::fs::write(folder.join("web.key"), own.serialize_pem()).unwrap();
+    let password = bcrypt::hash("sesame", 4).unwrap();
+    let web = format!(
+        "tls_server_config:\n  cert_file: web.crt\n  key_file: web.key\nbasic_auth_users:\n  alice: {password}\n"
+    );
+    std::fs::write(folder.join("web.yml"), web).unwrap();
+    let (sensor, _hold) = demonstration(100);
+    let guard = Guard::load(&folder.join("web.yml")).unwrap();
+    let served = Served::behind(sensor as _, "127.0.0.1:0", Addresses::Full, guard);
+    let address = served.base.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let top = format!("{} top --url https://alice:sesame@{address}", env!("CARGO_BIN_EXE_halfopen"));
+
+    let trusting = Terminal::start("tls", &format!("{top} --ca {}", folder.join("ca.crt").display()));
+    let screen = trusting.wait("the servers", |screen| screen.contains("1 running"));
+    assert!(screen.contains(&format!("https://{address}")) && !screen.contains("sesame"), "{screen}");
+    let doubting = Terminal::start("doubt", &top);
+    doubting.wait("a refusal", |screen| screen.contains("no answer: ") && screen.contains("ertificate"));
+
+    let none = folder.join("web.yml");
+    let output = Command::new("script")
+        .args(["-qec", &format!("{top} --ca {}", none.display()), "/dev/null"])
+        .stdin(Stdio::null())
+        .output();
+    if let Ok(output) = output {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("has no certificate in PEM form") && output.status.code() == Some(2), "{said}");
+    }
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use rustix::process::geteuid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -368,6 +368,44 @@ fn no_route_shows_more_of_an_address_than_may_be_shown() {
             assert!(found.is_empty(), "{path} with {addresses:?} shows {found:?}");
         }
     }
+}
+
+/// What `halfopen healthcheck` says and ends with.
+fn healthcheck(url: &str) -> (Option<i32>, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_halfopen")).args(["healthcheck", "--url", url]).output().unwrap();
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_health_check_needs_to_know_neither_tls_nor_a_password() {
+    let (place, authority) = (Place::make(), Authority::new());
+    serve(&place, &authority, "sensor.example");
+    place.write("ca.crt", &authority.pem);
+    let user = format!("basic_auth_users:\n  alice: {}\n", bcrypt::hash("x", 4).unwrap());
+    let client = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    for (web, said) in [
+        (String::new(), "healthy\n"),
+        (user.clone(), "healthy\n"),
+        (TLS.to_owned() + &user, "healthy\n"),
+        (TLS.to_owned() + client, "lives, and wants a certificate to say more\n"),
+        (format!("{TLS}{client}  max_version: TLS12\n"), "lives, and wants a certificate to say more\n"),
+    ] {
+        place.write("web.yml", &web);
+        let Some((mut process, address)) = start(&place, &[]) else { return };
+        for url in [address.to_string(), format!("http://{address}/")] {
+            assert_eq!(healthcheck(&url), (Some(0), said.to_owned()), "{web}");
+        }
+        process.signal(Signal::Terminate);
+        process.wait(PATIENCE);
+        let (status, why) = healthcheck(&address.to_string());
+        assert!(status == Some(1) && why.lines().count() == 1 && why.contains("--url"), "{status:?} {why}");
+    }
+    // Something else that listens there and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (status, why) = healthcheck(&silent.local_addr().unwrap().to_string());
+    assert_eq!(status, Some(1), "{why}");
+    assert_eq!(healthcheck("ftp://x").0, Some(2));
 }
 
 #[test]

@@ -1,18 +1,25 @@
 //! The binary's own part: files that are read and written around a run.
 
 use super::{Failure, sources};
+use crate::cli::LogArgs;
 use halfopen::config::{Config, DEFAULT_FILE, Problems};
-use halfopen::report::unwritten;
+use halfopen::report::{logs, unwritten};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// The configuration of this file; the defaults where none is named.
-pub(super) fn config(file: Option<&Path>) -> Result<Config, Failure> {
+/// The configuration of this file; the defaults where none is named. What is wrong with it is told in the form that the command line
+/// asks for, as the file's own is not known then.
+pub(super) fn config(file: Option<&Path>, log: &LogArgs) -> Result<Config, Failure> {
     let Some(file) = file else {
         return Ok(Config::default());
     };
-    load(file).map_err(Failure::Configuration)
+    load(file).map_err(|problems| {
+        let mut without = Config::default();
+        log.override_config(&mut without);
+        logs::start(without.log);
+        Failure::Configuration(problems)
+    })
 }
 
 /// Reads a configuration file, its filter compiled to see whether it does.

@@ -2,8 +2,10 @@
 
 mod captures;
 mod check;
+mod client;
 mod confine;
 mod files;
+mod health;
 mod notify;
 mod reload;
 mod replay;
@@ -15,8 +17,9 @@ mod top;
 use crate::cli::{Cli, Command, Refused};
 use clap::Parser;
 use halfopen::capture::CaptureError;
-use halfopen::config::Problems;
+use halfopen::config::{LogFormat, Problems};
 use halfopen::os_error;
+use halfopen::report::logs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -88,7 +91,8 @@ fn command(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::replay(&args),
-        Command::Top { url } => top::top(&url),
+        Command::Top { url, ca } => top::top(&url, ca.as_deref()),
+        Command::Healthcheck { url } => health::healthcheck(&url),
         Command::Check { file } => check::check(file),
         Command::Interfaces => check::interfaces(),
     }
@@ -106,9 +110,15 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes errors to standard error, each one line under the program's name. The one place where a user's own words reach the
-/// terminal: control characters in them, newlines too, are written as escapes.
+/// Writes errors to standard error, each one line under the program's name, or as the log's JSON where that was asked for and is
+/// known. The one place where a user's own words reach the terminal: control characters in them, newlines too, are written as escapes.
 fn complain(errors: impl IntoIterator<Item = String>) {
+    if logs::format() == Some(LogFormat::Json) {
+        for error in errors {
+            tracing::error!(msg = os_error::one_line(&error));
+        }
+        return;
+    }
     let mut out = io::stderr().lock();
     for error in errors {
         let line = os_error::one_line(&error);

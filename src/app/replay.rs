@@ -69,7 +69,7 @@ impl Journal {
 
 /// Replays files and summarises.
 pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
-    let mut config = files::config(args.config_file.as_deref())?;
+    let mut config = files::config(args.config_file.as_deref(), &args.log)?;
     args.filter.override_config(&mut config);
     args.log.override_config(&mut config);
     logs::start(config.log);

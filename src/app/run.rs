@@ -38,11 +38,11 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// Runs until told to stop, or until no source is left.
 pub(super) fn run(args: RunArgs) -> Result<Status, Failure> {
     let file = files::config_file(args.config_file.clone());
-    let mut config = files::config(file.as_deref())?;
+    let mut config = files::config(file.as_deref(), &args.log)?;
     args.override_config(&mut config);
+    logs::start(config.log);
     CaptureConfig::check_interfaces(&config.capture.interfaces)
         .map_err(|why| Failure::Usage(format!("--interface: {why}")))?;
-    logs::start(config.log);
     tracing::info!(msg = "starting halfopen", version = env!("CARGO_PKG_VERSION"));
 
     // Everything that takes a right is opened before it is given up, and that before any thread is started.

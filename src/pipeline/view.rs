@@ -104,6 +104,10 @@ impl SnapshotSource for Sensor {
         HalfOpenListing { discovered, suspected: suspected.iter().map(suspect).collect() }
     }
 
+    fn has_pcap(&self, incident: &str) -> bool {
+        self.evidence().is_some_and(|store| store.has(incident))
+    }
+
     fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
         self.evidence()?.pcap(incident)
     }

@@ -5,13 +5,23 @@
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::detect::incident::{Change, Discovery, JournalEntry, Severity};
+use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// The form that was started with.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// How log lines are written; none before logging is started.
+pub fn format() -> Option<LogFormat> {
+    FORMAT.get().copied()
+}
+
 /// Starts logging. A second call changes nothing.
 pub fn start(config: LogConfig) {
+    let _ = FORMAT.set(config.format);
     let level = match config.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

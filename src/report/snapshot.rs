@@ -204,6 +204,12 @@ pub trait SnapshotSource: Send + Sync {
         HalfOpenListing::default()
     }
 
+    /// Whether there is such a file; asked once a second for each incident that is shown.
+    fn has_pcap(&self, incident: &str) -> bool {
+        let _ = incident;
+        false
+    }
+
     /// A capture file with a few frames of an incident; none where none are kept.
     fn pcap(&self, incident: &str) -> Option<Vec<u8>> {
         let _ = incident;

@@ -35,6 +35,16 @@ impl Served {
 
     /// With so much of the addresses of others.
     pub fn showing(source: Arc<dyn SnapshotSource>, address: &str, addresses: Addresses) -> Self {
+        Self::behind(source, address, addresses, Guard::open())
+    }
+
+    /// For whom this guard lets in.
+    pub fn behind(
+        source: Arc<dyn SnapshotSource>,
+        address: &str,
+        addresses: Addresses,
+        guard: Guard,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new(50));
         let connections = metrics.connections();
         let reload = Box::new(|| Ok(String::new()));
@@ -45,7 +55,7 @@ impl Served {
         let listeners = Listeners::bind(&[address], &[]).unwrap();
         let base = format!("http://{}/", listeners.addresses()[0]);
         let (stop, stopping) = watch::channel(false);
-        runtime.spawn(listeners.serve(web.router(), Arc::new(Guard::open()), connections, stopping));
+        runtime.spawn(listeners.serve(web.router(), Arc::new(guard), connections, stopping));
         Self { base, stop, runtime: Some(runtime) }
     }
 

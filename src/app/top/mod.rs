@@ -5,6 +5,7 @@
 mod draw;
 mod model;
 
+use super::client::{Trust, agent, place, without_password};
 use super::{Failure, Status};
 use crate::shutdown::{Asked, Signals};
 use draw::{Look, draw};
@@ -12,14 +13,12 @@ use halfopen::os_error;
 use model::{Key, Model, Overview};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 /// How often the sensor is asked: it makes a new overview each second.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// A sensor that does not answer within this time is said not to.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Most bytes of an answer: a thousand incidents with their evidence are two megabytes.
 const LONGEST: u64 = 16 << 20;
@@ -34,8 +33,9 @@ enum Told {
 }
 
 /// Runs until it is quit.
-pub(super) fn top(url: &str) -> Result<Status, Failure> {
+pub(super) fn top(url: &str, ca: Option<&Path>) -> Result<Status, Failure> {
     let place = place(url).map_err(Failure::Usage)?;
+    let agent = agent(Trust::of(ca)?);
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         let place = without_password(&place);
         return Err(Failure::Usage(format!(
@@ -45,7 +45,7 @@ pub(super) fn top(url: &str) -> Result<Status, Failure> {
     let failed =
         |error: io::Error| Failure::Running(format!("terminal: {}; check TERM", os_error::words(&error)));
     let (tell, told) = channel();
-    ask(&place, tell.clone()).map_err(failed)?;
+    ask(agent, &place, tell.clone()).map_err(failed)?;
     signals(tell.clone()).map_err(failed)?;
     let mut terminal = ratatui::try_init().map_err(failed)?;
     let read = keys(tell);
@@ -71,25 +71,6 @@ pub(super) fn top(url: &str) -> Result<Status, Failure> {
     ended.and(restored).map(|()| Status::Done).map_err(failed)
 }
 
-/// The sensor's address without a slash at its end, or what is wrong with it.
-fn place(url: &str) -> Result<String, String> {
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let place = with_scheme.trim_end_matches('/').to_owned();
-    let rest = place.strip_prefix("http://");
-    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
-        return Err(format!("--url: '{url}' is no address of a sensor; write http://127.0.0.1:10793"));
-    }
-    Ok(place)
-}
-
-/// For the screen: who looks over a shoulder need not read it.
-fn without_password(place: &str) -> String {
-    match place.rsplit_once('@') {
-        Some((_, host)) => format!("http://{host}"),
-        None => place.to_owned(),
-    }
-}
-
 /// What the terminal can show, by the variables every program looks at.
 fn look(variable: impl Fn(&str) -> Option<String>) -> Look {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -99,8 +80,7 @@ fn look(variable: impl Fn(&str) -> Option<String>) -> Look {
 }
 
 /// Asks for the overview every second, for ever; a sensor that is started again is simply asked again.
-fn ask(place: &str, tell: Sender<Told>) -> io::Result<()> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
+fn ask(agent: ureq::Agent, place: &str, tell: Sender<Told>) -> io::Result<()> {
     let url = format!("{place}/api/v1/overview");
     let asking = std::thread::Builder::new().name("ask".to_owned());
     let work = move || {
@@ -173,21 +153,6 @@ fn signals(tell: Sender<Told>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses() {
-        for (url, expected) in [
-            ("http://127.0.0.1:10793", "http://127.0.0.1:10793"),
-            ("sensor:10793/", "http://sensor:10793"),
-            ("http://a:b@sensor:1/x/", "http://a:b@sensor:1/x"),
-        ] {
-            assert_eq!(place(url).as_deref(), Ok(expected));
-        }
-        for url in ["", "https://sensor", "ftp://x", "http://", "a b"] {
-            assert!(place(url).unwrap_err().contains("http://127.0.0.1:10793"), "{url}");
-        }
-        assert_eq!(without_password("http://a:b@sensor:1/x"), "http://sensor:1/x");
-    }
 
     #[test]
     fn the_terminal_says_what_it_can_show() {

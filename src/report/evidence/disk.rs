@@ -151,14 +151,23 @@ fn prune(directory: &Path, about: &Path, limit: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the directory has a file of this incident.
+pub(super) fn has(config: &EvidenceConfig, id: &str) -> bool {
+    path(config, id).is_some_and(|path| path.is_file())
+}
+
 /// A file of the directory, where there is one.
 pub(super) fn read(config: &EvidenceConfig, id: &str) -> Option<Vec<u8>> {
-    let directory = config.path.as_ref().filter(|_| is_id(id))?;
-    let file = File::open(directory.join(format!("{id}{SUFFIX}"))).ok()?;
+    let file = File::open(path(config, id)?).ok()?;
     let mut bytes = Vec::new();
     // Ours are no longer; what somebody else put there is cut.
     file.take(config.incident_bytes).read_to_end(&mut bytes).ok()?;
     Some(bytes)
+}
+
+fn path(config: &EvidenceConfig, id: &str) -> Option<PathBuf> {
+    let directory = config.path.as_ref().filter(|_| is_id(id))?;
+    Some(directory.join(format!("{id}{SUFFIX}")))
 }
 
 /// The id of the incident that a file is named after.

@@ -143,6 +143,12 @@ impl FrameStore {
         in_memory.or_else(|| disk::read(&self.config, id))
     }
 
+    /// Whether a frame of an incident is kept, in memory or on the disk.
+    pub fn has(&self, id: &str) -> bool {
+        let in_memory = self.lock().by_id.get(id).is_some_and(|recording| !recording.frames.is_empty());
+        in_memory || disk::has(&self.config, id)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Recordings> {
         self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 //! Makes nothing while nobody looks. Reads the clock of tokio, to know how old it is.
 
 use super::{ApiError, Web};
+use crate::config::Addresses;
 use crate::report::overview::{Overview, Process};
 use crate::report::page;
 use axum::body::Bytes;
@@ -66,7 +67,8 @@ pub(super) async fn index(State(web): State<Arc<Web>>) -> Result<impl IntoRespon
     let made = web.overview().await?;
     let body = web
         .blocking(move |web| {
-            let make = || Bytes::from(page::page(&made.overview, web.telemetry_path.as_str()));
+            let keeps = |id: &str| web.addresses == Addresses::Full && web.source.has_pcap(id);
+            let make = || Bytes::from(page::page(&made.overview, web.telemetry_path.as_str(), &keeps));
             made.page.get_or_init(make).clone()
         })
         .await?;

@@ -34,8 +34,8 @@ pub(super) const SCRIPT: &str = include_str!("page.js");
 /// Its icon: what a browser asks for anyway.
 pub(super) const ICON: &str = include_str!("icon.svg");
 
-/// The page.
-pub(super) fn page(overview: &Overview, telemetry_path: &str) -> String {
+/// The page. `keeps` tells of which incidents frames are kept.
+pub(super) fn page(overview: &Overview, telemetry_path: &str, keeps: &dyn Fn(&str) -> bool) -> String {
     let mut out = String::with_capacity(48 << 10);
     let running = overview.running();
     let (state, grave) = match overview.gravest() {
@@ -64,7 +64,7 @@ pub(super) fn page(overview: &Overview, telemetry_path: &str) -> String {
     now(&mut out, overview);
     plots(&mut out, overview);
     servers(&mut out, overview);
-    incidents(&mut out, overview);
+    incidents(&mut out, overview, keeps);
     sensor(&mut out, overview);
     outcomes(&mut out, overview);
     links(&mut out, telemetry_path);
@@ -186,7 +186,7 @@ fn band_title(incident: &Incident) -> String {
     format!("{} on {}", incident.kind.as_label().replace('_', " "), incident.server)
 }
 
-fn incidents(out: &mut String, overview: &Overview) {
+fn incidents(out: &mut String, overview: &Overview, keeps: &dyn Fn(&str) -> bool) {
     let all = &overview.snapshot.incidents;
     let running = overview.running();
     let ended = all.iter().rev().filter(|incident| incident.ended_at.is_some());
@@ -195,7 +195,8 @@ fn incidents(out: &mut String, overview: &Overview) {
             out.push_str("<p class=\"quiet\">None so far.</p>\n");
         }
         for (index, incident) in running.iter().copied().chain(ended).take(INCIDENTS).enumerate() {
-            parts::incident(out, incident, None, index == 0 && incident.ended_at.is_none());
+            let open = index == 0 && incident.ended_at.is_none();
+            parts::incident(out, incident, None, open, keeps(&incident.id));
         }
         more(out, all.len(), INCIDENTS, "/api/v1/incidents");
     });

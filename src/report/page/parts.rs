@@ -120,8 +120,14 @@ pub(super) fn servers<'a>(out: &mut String, views: impl Iterator<Item = &'a Serv
     table(out, &headers, rows);
 }
 
-/// One incident with its figures and evidence. Times are counted from `zero`, where there is one.
-pub(super) fn incident(out: &mut String, incident: &Incident, zero: Option<Timestamp>, open: bool) {
+/// One incident with its figures and evidence. Times are counted from `zero`, where there is one; `frames` of it can be asked for.
+pub(super) fn incident(
+    out: &mut String,
+    incident: &Incident,
+    zero: Option<Timestamp>,
+    open: bool,
+    frames: bool,
+) {
     let grave = class(incident.severity);
     // In a report they all are.
     let over = if incident.ended_at.is_some() && zero.is_none() { " over" } else { "" };
@@ -173,6 +179,13 @@ pub(super) fn incident(out: &mut String, incident: &Incident, zero: Option<Times
             let _ = write!(out, "<li>{}</li>", html(&evidence.text));
         }
         out.push_str("</ul></details>\n");
+    }
+    if frames {
+        let id = html(&incident.id);
+        let _ = writeln!(
+            out,
+            "<p><a href=\"/api/v1/incidents/{id}/pcap\" download>its frames, for tcpdump and Wireshark</a></p>"
+        );
     }
     out.push_str("</article>\n");
 }

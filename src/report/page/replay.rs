@@ -212,7 +212,7 @@ fn incidents(out: &mut String, trace: &Trace<'_>) {
     let mut order: Vec<&Incident> = all.iter().collect();
     order.sort_by_key(|incident| (std::cmp::Reverse(incident.severity), incident.onset));
     for incident in order.iter().take(INCIDENTS) {
-        parts::incident(out, incident, Some(trace.start), true);
+        parts::incident(out, incident, Some(trace.start), true, false);
         let attempts = trace.of_server(&incident.server, true, |one| one.attempts);
         if attempts.len() < 2 {
             continue;

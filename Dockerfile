@@ -18,16 +18,16 @@ LABEL org.opencontainers.image.title="halfopen" \
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libpcap0.8 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10793 --no-create-home --shell /usr/sbin/nologin halfopen
+    && useradd --uid 10793 --no-create-home --shell /usr/sbin/nologin halfopen \
+    && install --directory --owner halfopen --group halfopen --mode 0700 /var/lib/halfopen
 # The capability is an attribute of the file and is copied with it. Where a container has all capabilities dropped, the kernel
 # refuses to start such a file ("operation not permitted"): add NET_RAW, as above.
 COPY --from=build /build/target/release/halfopen /usr/local/bin/halfopen
 USER halfopen
 EXPOSE 10793
-# Where the health check asks; set it where --web.listen-address is another.
+# Where the health check asks; set it where --web.listen-address is another. It needs no password, and finds out itself whether the
+# sensor speaks TLS.
 ENV HALFOPEN_HEALTH_ADDRESS=127.0.0.1:10793
-# No tool to fetch with is installed; bash can open the connection itself.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=5s \
-    CMD ["bash", "-c", "host=${HALFOPEN_HEALTH_ADDRESS%:*} && host=${host#[} && exec 3<>/dev/tcp/${host%]}/${HALFOPEN_HEALTH_ADDRESS##*:} && printf 'GET /-/healthy HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -t 3 line <&3 && [[ $line == *' 200 '* ]]"]
+HEALTHCHECK --interval=30s --timeout=8s --start-period=5s CMD halfopen healthcheck --url "$HALFOPEN_HEALTH_ADDRESS"
 ENTRYPOINT ["halfopen"]
 CMD ["run"]

@@ -90,7 +90,7 @@ fn wrong_usage_is_one_line_and_status_2() {
         (&["run", "--web.telemetry-path", "/-/ready"][..], "taken by another page"),
         (&["run", "--log.level", "loud"][..], "error, warn, info, debug"),
         (&["run", "-i", "any", "-i", "lo"][..], "name it alone, or leave it out"),
-        (&["top", "--url", "https://x"][..], "'https://x' is no address of a sensor"),
+        (&["top", "--url", "ftp://x"][..], "'ftp://x' is no address of a sensor"),
         (&["run", "-i", ""][..], "'halfopen interfaces' lists them"),
         (&["run", "--config.file", "/nonexistent/\n\u{1b}[31mx"][..], "/nonexistent/\\n\\u{1b}[31mx: "),
         (
@@ -355,7 +355,9 @@ fn listening(child: &mut Child) -> Option<(BufReader<std::process::ChildStderr>,
 
 fn request(address: &str, head: &str) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(format!("{head} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

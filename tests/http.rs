@@ -45,7 +45,7 @@ impl SnapshotSource for Fake {
             network_time: Some(Timestamp::from_parts(1_750_000_000, 500_000_000)),
             interfaces: vec![interface],
             servers: vec![server("shop", true), server("198.51.100.10:80", false)],
-            incidents: vec![incident(), Incident { id: "8".to_owned(), ..incident() }],
+            incidents: vec![incident(), over()],
             ..Snapshot::default()
         };
         snapshot.frames.undecoded = DecodeError::ALL.map(|reason| (reason.as_label(), 0)).to_vec();
@@ -124,6 +124,11 @@ fn incident() -> Incident {
         capture_loss: 0.0,
         evidence: vec![Evidence { signal: "cusum", value: 9.0, threshold: 5.0, text: HOSTILE.to_owned() }],
     }
+}
+
+/// One that ended, of which no frames are kept.
+fn over() -> Incident {
+    Incident { id: "8".to_owned(), ended_at: Some(Timestamp::from_parts(1_750_000_000, 0)), ..incident() }
 }
 
 /// A server on a port of its own, stopped with the value.

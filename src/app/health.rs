@@ -3,27 +3,22 @@
 use super::client::{Trust, agent, place, without_password};
 use super::{Failure, Status, print};
 
-/// What rustls says where a sensor wants a certificate and gets none: it lives.
-const WANTS_CERTIFICATE: &str = "CertificateRequired";
-
-/// Asks once. Whether the sensor speaks TLS need not be known: where it does not understand plain HTTP it is asked again with TLS. Its
-/// certificate is not looked at, for its name is that of the sensor elsewhere, and nothing said is secret.
+/// Asks once. Whether the sensor speaks TLS need not be known: where plain HTTP is answered with something else it is asked again with
+/// TLS. Its certificate is not looked at, for its name is that of the sensor elsewhere, and nothing said is secret.
 pub(super) fn healthcheck(url: &str) -> Result<Status, Failure> {
     let place = place(url).map_err(Failure::Usage)?;
     let agent = agent(Trust::Anybody);
     let ask = |place: &str| agent.get(format!("{place}/-/healthy")).call();
-    let answer = match (ask(&place), place.strip_prefix("http://")) {
-        (Err(ureq::Error::Io(error)), _) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Err(ureq::Error::Io(error))
-        }
-        (Err(error), Some(rest)) if !matches!(error, ureq::Error::StatusCode(_)) => {
-            ask(&format!("https://{rest}"))
-        }
-        (answer, _) => answer,
-    };
+    let mut answer = ask(&place);
+    // A TLS alert is no HTTP: something is alive that does not let itself be asked in the clear.
+    let tls = matches!(answer, Err(ureq::Error::Protocol(_)));
+    if let Some(rest) = place.strip_prefix("http://").filter(|_| tls) {
+        answer = ask(&format!("https://{rest}"));
+    }
     match answer {
         Ok(_) => print("healthy\n").map(|()| Status::Done),
-        Err(error) if error.to_string().contains(WANTS_CERTIFICATE) => {
+        // What comes first, the alert or the end of the connection, is a race.
+        Err(ureq::Error::Rustls(_) | ureq::Error::Io(_)) if tls => {
             print("lives, and wants a certificate to say more\n").map(|()| Status::Done)
         }
         Err(error) => {

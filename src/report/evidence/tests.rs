@@ -88,6 +88,9 @@ fn an_incident_without_frames_is_an_empty_capture() {
     let file = store.pcap(ID).unwrap();
     assert_eq!(printed(Command::new("tcpdump").args(["-n", "-r", "-"]), file), "");
     assert_eq!(store.pcap(LATER), None);
+    assert!(!store.has(ID) && !store.has(LATER), "no frame to look at");
+    add(&store, ID, &syn(), 1);
+    assert!(store.has(ID));
 }
 
 #[test]
@@ -196,6 +199,7 @@ fn frames_are_on_the_disk_while_the_incident_runs_and_outlive_the_process() {
 
     let after = store(directory.config());
     assert_eq!(after.pcap(ID).map(|file| frames(&file)), Some(4));
+    assert!(after.has(ID) && !after.has(LATER) && !after.has("../x"));
 }
 
 #[test]

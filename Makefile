@@ -25,9 +25,10 @@ build: setup ## builds the optimised binary
 run: build ## builds, and starts the sensor on the interface of the default route (ARGS='...' are its flags)
 	@scripts/run.sh $(ARGS)
 
-demo: ## plays a small shop under attack through a sensor, without root, and says where the page is (ARGS='address:port' for another)
+demo: ## attacks a small shop in network namespaces, beside a sensor, and says where the page is (ARGS='address:port' for another); without root it plays a trace
 	@scripts/setup.sh
-	$(CARGO) run --quiet --locked --example demo -- $(ARGS)
+	$(CARGO) build --quiet --locked --bin halfopen --example demo
+	@scripts/demo.sh $(ARGS)
 
 test: ## installs what the tests need, and runs them all; those that need root say when they are skipped
 	@scripts/setup.sh --tests

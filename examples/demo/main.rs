@@ -1,8 +1,11 @@
-//! A sensor beside a shop that does not exist: `make demo` plays examples/demo.toml at real speed, over and over, and serves the
-//! page. Needs no right to capture and opens no socket but its own.
+//! The demonstration's parties: scripts/demo.sh runs them between two network namespaces, where it may make some. Where it may not, this
+//! is a sensor beside a shop that does not exist: it plays examples/demo.toml at real speed, over and over, and serves the page;
+//! that needs no right to capture and opens no socket but its own.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command line tool speaks
 #![allow(clippy::disallowed_methods)] // it plays at the speed of the wall's clock
+
+mod parties;
 
 use halfopen::capture::{CaptureError, Frame, FrameSource, InterfaceCounters, LinkType, SourceEvent};
 use halfopen::config::{Config, ListenAddress, TelemetryPath};
@@ -18,12 +21,22 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 /// What the sensor of the shop is told about it.
-const CONFIG: &str = include_str!("demo-sensor.toml");
+const CONFIG: &str = include_str!("../demo-sensor.toml");
 
-const SCENARIO: &str = include_str!("demo.toml");
+const SCENARIO: &str = include_str!("../demo.toml");
 
 fn main() -> ExitCode {
-    match run(std::env::args().nth(1).as_deref()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = match arguments[..] {
+        ["serve", ref servers @ ..] => parties::serve(servers),
+        ["clients", ref servers @ ..] => parties::clients(servers),
+        ["flood", link, seconds] => parties::flood(link, seconds),
+        ["scan", host, seconds] => parties::scan(host, seconds),
+        ["door", from, to] => parties::door(from, to),
+        _ => run(arguments.first().copied()),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("demo: {why}");

@@ -11,7 +11,7 @@ TESTS ?=
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run demo test bench scoreboard torture fuzz lint fmt ci image clean
+.PHONY: help setup build run demo test bench fleet scoreboard torture fuzz lint fmt ci image clean
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ bench: ## measures throughput and memory, as Markdown tables
 	@scripts/setup.sh --tests
 	$(CARGO) bench --locked --bench throughput
 	$(CARGO) bench --locked --bench looks
+
+fleet: ## what many sensors cost a Prometheus, reckoned for 1 to 1,000 and measured with ten (docs/fleet.md), in a minute and a half
+	@scripts/setup.sh --tests
+	$(CARGO) build --quiet --locked --bin halfopen --example generate
+	target/debug/examples/generate scenario examples/fleet.toml target/fleet.pcap
+	target/debug/halfopen replay --metrics target/fleet.prom --log.level error target/fleet.pcap >/dev/null
+	scripts/fleet-cost.py --measure target/fleet.prom
 
 scoreboard: ## runs every scenario of tests/scenarios and prints what was found, how soon, and what was not
 	@scripts/setup.sh

@@ -280,9 +280,9 @@ def overview():
                 4, 4, "percentunit", thresholds=steps((None, RED), (0.5, ORANGE), (0.8, GREEN)), options={"colorMode": "value"}, min=0, max=1,
             ),
             panel(
-                "stat", "Sensors up", "Do all sensors answer? Those that can be scraped, of those that should be.",
-                [target('sum(up{job=~".*halfopen.*", instance=~"$instance"})', "up"), target('count(up{job=~".*halfopen.*", instance=~"$instance"})', "of")],
-                4, 4, decimals=0, options={"colorMode": "value", "graphMode": "none"},
+                "stat", "Sensors down", "Do all sensors answer? How many of those that should be scraped cannot be; behind them nothing is watched. 0 is good.",
+                [target('count(up{job=~".*halfopen.*", instance=~"$instance"}) - sum(up{job=~".*halfopen.*", instance=~"$instance"})', "down")],
+                4, 4, decimals=0, thresholds=steps((None, GREEN), (1, RED)), noValue="Prometheus knows of no sensor", options={"graphMode": "none"},
             ),
             panel(
                 "table", "Under attack now", "Who is under attack, by what, how gravely, and through which sensor? Empty is good. A flash crowd is listed too and is no attack. A row opens the server.",
@@ -623,19 +623,24 @@ def sensor():
                     target(f"sum(increase(halfopen_evidence_errors_total{{{on}}}[$__rate_interval]))", "evidence not written"),
                     target(f"sum(halfopen_evidence_bytes{{{on}}})", "evidence in memory"),
                 ],
-                12, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "evidence in memory"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
+                8, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "evidence in memory"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
             ),
             panel(
-                "timeseries", "Confinement, state, restarts", "Which layers of confinement hold, is the state kept, and did a capture have to be started again?",
+                "state-timeline", "Confinement", "Does every layer by which the sensor gives up its rights hold? Red: the host refuses it, or [privileges] switches it off.",
+                [target(f"min by (layer) (halfopen_confinement_active{{{on}}})", "{{layer}}")], 8, 8,
+                mappings=[{"type": "value", "options": {"0": {"text": "not in force", "color": RED, "index": 0}, "1": {"text": "holds", "color": GREEN, "index": 1}}}],
+                color={"mode": "thresholds"}, thresholds=steps((None, RED), (1, GREEN)), custom={"fillOpacity": 80},
+            ),
+            panel(
+                "timeseries", "State and restarts", "Is the state kept that a restart must not lose, and did a capture have to be started again?",
                 [
-                    target(f"min by (layer) (halfopen_confinement_active{{{on}}})", "confined: {{layer}}"),
                     target(f"sum(increase(halfopen_state_written_total{{{on}}}[$__rate_interval]))", "state written"),
                     target(f"sum(increase(halfopen_state_errors_total{{{on}}}[$__rate_interval]))", "state not written"),
                     target(f"sum(halfopen_state_set_aside_total{{{on}}})", "state files set aside"),
                     target(f"sum(halfopen_state_bytes{{{on}}})", "state"),
                     target(f"sum(increase(halfopen_capture_restarts_total{{{on}}}[$__rate_interval]))", "captures started again"),
                 ],
-                12, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "state"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
+                8, 8, "short", overrides=[{"matcher": {"id": "byName", "options": "state"}, "properties": [{"id": "unit", "value": "bytes"}, {"id": "custom.axisPlacement", "value": "right"}]}],
             ),
         ],
     )
@@ -703,7 +708,7 @@ def half_open():
                     target(f"sum by (instance) (increase(halfopen_half_open_untold_total{{{on}}}[$__rate_interval]))", "{{instance}} not told"),
                     target(f"max by (instance) (halfopen_half_open_suspected{{{on}}} / (halfopen_half_open_suspected_limit{{{on}}} > 0))", "{{instance}} list filled"),
                 ],
-                12, 9,
+                12, 9, overrides=[{"matcher": {"id": "byRegexp", "options": ".* list filled"}, "properties": [{"id": "unit", "value": "percentunit"}, {"id": "max", "value": 1}, {"id": "custom.axisPlacement", "value": "right"}]}],
             ),
             panel(
                 "timeseries", "Memory for connections", "What does following them cost? It is taken once and does not grow.",

@@ -53,6 +53,14 @@ set_in() { ip netns exec "$1" sh -c "echo $3 >/proc/sys/net/$2"; }
 
 [ "$(id -u)" -eq 0 ] || play "namespaces need root"
 command -v ip >/dev/null || play "iproute2 is not installed"
+# What a run left behind that was killed outright.
+for left in $(ip netns list 2>/dev/null | sed -n 's/^\(halfopen-demo-[0-9]*-[a-z]*\).*/\1/p'); do
+    owner=${left#halfopen-demo-}
+    if ! [ -e "/proc/${owner%-*}" ]; then
+        for process in $(ip netns pids "$left"); do kill "$process" 2>/dev/null || :; done
+        ip netns delete "$left" || :
+    fi
+done
 trap clean EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
@@ -86,8 +94,15 @@ begin "$shop" "$demo" serve 192.0.2.10:443/511 192.0.2.20:80/511 192.0.2.25:25/1
 begin "$shop" "$built/halfopen" run -i demo1 --config.file examples/demo-sensor.toml --log.level error
 begin "$shop" "$demo" door "$directory/page" 127.0.0.1:10793
 begin "$world" "$demo" clients 192.0.2.10:443/60 192.0.2.20:80/25 192.0.2.25:25/8
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -S "$directory/page" ] || pause 0.2
+done
 "$demo" door "$page" "$directory/page" &
-children="$children $!"
+door=$!
+children="$children $door"
+pause 0.5
+# It has said why.
+kill -0 "$door" 2>/dev/null || exit 1
 echo "a small shop with real clients, in network namespaces: a forged flood on its web server, a port scan, a mail server that falls silent"
 quiet=${HALFOPEN_DEMO_QUIET:-60}
 echo "the flood begins in $quiet seconds; all of it takes five minutes; Ctrl-C ends it"

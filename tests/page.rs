@@ -495,6 +495,13 @@ fn the_demonstration_between_namespaces_is_seen_and_goes_away() {
     let namespaces = || run(Command::new("ip").args(["netns", "list"]));
     let name = format!("halfopen-demo-{}-", demo.id());
     assert!(namespaces().contains(&name), "{}", namespaces());
+    // A second one finds the place taken, says so, and leaves nothing behind.
+    let mut second = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/demo.sh"));
+    let address = base.trim_start_matches("http://").trim_end_matches('/');
+    let mut second = Process::start(second.arg(address).env("HALFOPEN_DEMO_BUILT", &built));
+    assert_eq!(second.wait(Duration::from_secs(20)).code(), Some(1), "{}", second.describe());
+    assert!(second.stderr().contains(address), "{}", second.describe());
+    assert!(!namespaces().contains(&format!("halfopen-demo-{}-", second.id())), "{}", namespaces());
     demo.signal(Signal::Terminate);
     assert_eq!(demo.wait(Duration::from_secs(10)).code(), Some(143), "{}", demo.describe());
     assert!(!namespaces().contains(&name), "{}", namespaces());

@@ -283,10 +283,37 @@ fn whole_addresses(text: &str) -> BTreeSet<IpAddr> {
     found
 }
 
+/// A minute of a shop, with a flood and a scan.
+const ATTACKED: &str = r#"
+description = "a shop, a flood, a scan"
+seed = 3
+duration = 70
+[[traffic]]
+kind = "handshakes"
+servers = "192.0.2.10:443"
+rate = 20
+[[traffic]]
+kind = "flood"
+servers = "192.0.2.10:443"
+sources = "198.18.0.0/16"
+rate = 60
+start = 30
+duration = 20
+dispersion = 1
+syn_acks = 3
+[[traffic]]
+kind = "scan"
+targets = "192.0.2.20:1-2000"
+rate = 50
+start = 50
+duration = 15
+open = 0.01
+silent = 0
+"#;
+
 /// A shop under a flood, a scan, and a host that comes back on a connection it has forgotten; and who takes part but the shop.
 fn trace() -> (Arc<Sensor>, BTreeSet<IpAddr>) {
-    let mut scenario = Scenario::from_toml(&example("demo.toml")).unwrap();
-    scenario.duration = Duration::from_secs(190);
+    let scenario = Scenario::from_toml(ATTACKED).unwrap();
     let mut source = MemorySource::new("tap0");
     let mut parties = BTreeSet::new();
     let mut last = scenario.start();

@@ -165,9 +165,8 @@ pub(super) fn door(from: &str, to: &str) -> Result {
         println!("the page:      http://{address}/");
         println!("in a terminal: cargo run --quiet -- top --url http://{address}");
         for stream in listener.incoming().flatten() {
-            if let Ok(inner) = UnixStream::connect(to) {
-                join(&stream, &inner);
-            }
+            let inner = UnixStream::connect(to).map_err(|why| format!("the sensor is gone: {why}"))?;
+            join(&stream, &inner);
         }
     }
     Ok(())

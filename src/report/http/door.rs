@@ -359,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_hangs_up_makes_no_room_for_another_hash() {
-        let door = door(10);
+        let door = door(12);
         let headers = headers("closed");
         let peer = IpAddr::from([198, 18, 0, 1]);
         let hangs_up = door.check("/", &headers, peer);

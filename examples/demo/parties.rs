@@ -153,6 +153,10 @@ pub(super) fn scan(host: &str, seconds: &str) -> Result {
 /// Leads connections from one place to another, of which one is `address:port` and the other the path of a socket, which is the same
 /// in every namespace.
 pub(super) fn door(from: &str, to: &str) -> Result {
+    std::thread::spawn(|| {
+        std::thread::sleep(LONGEST);
+        std::process::exit(0);
+    });
     if from.contains('/') {
         for stream in UnixListener::bind(from).map_err(words)?.incoming().flatten() {
             if let Ok(inner) = TcpStream::connect(to) {

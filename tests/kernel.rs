@@ -26,12 +26,13 @@ mod support;
 mod truth;
 
 use compare::{Agreement, Seen};
-use halfopen::detect::incident::IncidentKind;
+use halfopen::detect::incident::{IncidentKind, JournalEntry, Severity};
 use halfopen::time::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 use truth::Truth;
 
 /// Share of samples that must lie within max(3, 5 % of the backlog).
@@ -195,8 +196,8 @@ fn judge(truth: &Truth) -> String {
     let kinds: BTreeSet<&str> = seen.journal.iter().map(|entry| entry.incident.kind.as_label()).collect();
     if name.contains("not-accepting") {
         modes(&seen, "accept_overflow", refused.unwrap_or_default(), truth, &mut say);
-        if kinds != BTreeSet::from(["accept_overflow"]) {
-            say(format!("a server that does not accept was taken for {kinds:?}"));
+        if let Err(what) = does_not_accept(&seen) {
+            say(what);
         }
     }
     // What waits for data is neither turned away nor a flood.
@@ -209,6 +210,24 @@ fn judge(truth: &Truth) -> String {
         say(format!("its host is told to be {profile:?}"));
     }
     complaints
+}
+
+/// Whether it was told, and not as a flood, that a server does not accept. Until its accept queue is full, every client that comes is
+/// served, and so many that come at once are a crowd: that may be told, as no more than information, and is taken back then.
+fn does_not_accept(seen: &Seen) -> Result<(), String> {
+    let mut last = BTreeMap::new();
+    for JournalEntry { incident, .. } in &seen.journal {
+        let crowd = incident.kind == IncidentKind::FlashCrowd && incident.severity == Severity::Info;
+        if !crowd && incident.kind != IncidentKind::AcceptOverflow {
+            return Err(format!("a server that does not accept was taken for {}", incident.kind.as_label()));
+        }
+        last.insert(incident.id.clone(), incident.kind);
+    }
+    let told = last.values().filter(|kind| **kind == IncidentKind::AcceptOverflow).count();
+    match told {
+        1 if last.len() == 1 => Ok(()),
+        _ => Err(format!("a server that does not accept was told as {last:?}")),
+    }
 }
 
 /// When the kernel first sent a cookie or dropped a SYN: by its own counters where they are this case's alone, else by hindsight
@@ -288,5 +307,19 @@ fn a_server_nobody_configured_is_known_by_its_behaviour() {
         let seen = compare::seen(&truth, false);
         let kinds: BTreeSet<&str> = seen.journal.iter().map(|entry| entry.incident.kind.as_label()).collect();
         assert_eq!(kinds, BTreeSet::from(["accept_overflow"]), "{case}");
+    }
+}
+
+/// Where the edges of the sensor's bins fall is chance. A crowd that has not yet met a full accept queue is one; from then on it is
+/// not, and never is there a flood.
+#[test]
+fn a_server_that_does_not_accept_is_told_wherever_bins_begin() {
+    for case in ["mixed-128-not-accepting", "mixed-511-not-accepting"] {
+        let truth = Truth::read(&directory().join(format!("{case}.zst")));
+        for later in (0..10).map(|tenth| Duration::from_millis(100 * tenth)) {
+            let seen = compare::seen_from(&truth, true, later);
+            let told = does_not_accept(&seen);
+            assert!(told.is_ok(), "{case}, bins {later:?} later: {told:?}");
+        }
     }
 }

@@ -82,6 +82,13 @@ impl Note {
         })
     }
 
+    /// When its attempt opened, to the microsecond: the same by every note of one attempt.
+    pub(super) fn opened(&self) -> Timestamp {
+        let opened = self.ts.minus(self.age());
+        // Attempts open on a whole microsecond; what is over is what the age was cut short by.
+        opened.minus(Duration::from_nanos(opened.as_nanos().rem_euclid(1000).unsigned_abs()))
+    }
+
     /// Age of the attempt.
     pub(super) fn age(&self) -> Duration {
         Duration::from_micros(u64::from(self.age))

@@ -4,7 +4,9 @@
 
 mod forecast;
 mod pruning;
+mod way;
 
+use self::way::Way;
 use super::profile::{Profile, STAGES, Timers};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -13,16 +15,6 @@ use std::time::Duration;
 const FINEST: Duration = Duration::from_millis(100);
 /// Cohorts of one queue; longer lives make them wider.
 const COHORTS: usize = 700;
-
-/// An answer this much later than usual does not belong to its SYN's cohort: within it, repetitions come when that cohort's do.
-const UNUSUAL: Duration = Duration::from_millis(20);
-/// The way to the server is no longer than this: an answer later still is one to a SYN that came again (RFC 6298: after 1 s).
-const LONGEST_WAY: Duration = Duration::from_secs(1);
-
-/// A sensor this near to the server sees no SYN on its way: at ten thousand a second, one.
-const BESIDE: Duration = Duration::from_micros(100);
-/// Answers that tell the way at first.
-const FIRST: u8 = 16;
 
 /// Cohorts for which it is remembered what went: just under a first timer, so that what took the place of those is still young.
 const GONE: usize = 9;
@@ -70,10 +62,7 @@ pub(super) struct Queue {
     over: [i64; STAGES],
     /// How late timers go off, as seen, nanoseconds.
     late: [i64; STAGES],
-    /// From a SYN to its SYN-ACK, as most take: the way from the sensor to the server and back.
-    way: Duration,
-    /// Answers it was first learned from.
-    answers: u8,
+    way: Way,
     len: u64,
     young: u64,
     /// Entries that went lately, by cohort.
@@ -104,8 +93,7 @@ impl Queue {
             due: [i64::MIN; STAGES],
             over: [i64::MIN; STAGES],
             late: timers.lag.map(|lag| lag.as_nanos() as i64),
-            way: Duration::ZERO,
-            answers: 0,
+            way: Way::default(),
             len: 0,
             young: 0,
             gone: [0; GONE],
@@ -115,7 +103,7 @@ impl Queue {
 
     /// The same entries by the timers of another kind of host: each goes on with the one that runs at its age.
     pub(super) fn under(&mut self, profile: Profile, now: Timestamp) -> Self {
-        let mut other = Self { way: self.way, answers: self.answers, ..Self::new(profile) };
+        let mut other = Self { way: self.way, ..Self::new(profile) };
         other.roll(now);
         for number in self.newest.saturating_sub(COHORTS as i64 - 1)..=self.newest {
             let birth = self.middle(number).min(now);
@@ -161,7 +149,7 @@ impl Queue {
     /// When the timer of a stage goes off for a cohort.
     fn fires(&self, stage: usize, number: i64) -> Timestamp {
         let late = Duration::from_nanos(self.late[stage].max(0).unsigned_abs());
-        self.middle(number).plus(self.timers.ends[stage] + self.way).plus(late)
+        self.middle(number).plus(self.timers.ends[stage] + self.way.usual()).plus(late)
     }
 
     /// Brings cohorts up to `now`; `backlog` is what pruning goes by. Returns the number of cohorts begun.
@@ -274,20 +262,7 @@ impl Queue {
     /// Whether an answer after so long is later than usual, so that its entry's timers do not run with those of its SYN's cohort:
     /// then as if the SYN had come when this returns. Learns what is usual.
     pub(super) fn displaces(&mut self, at: Timestamp, after: Duration) -> Option<Timestamp> {
-        if self.answers < FIRST {
-            // The shortest of the first.
-            self.way = if self.answers == 0 { after } else { after.min(self.way) };
-            self.answers += 1;
-        }
-        let late = after > self.way + UNUSUAL;
-        // Then a low expectile, in steps so small that three of four answers may be to SYNs that came again.
-        self.way = if after > self.way {
-            self.way + ((after - self.way) / 8).min(UNUSUAL / 3)
-        } else {
-            self.way - ((self.way - after) / 2).min(UNUSUAL)
-        };
-        self.way = self.way.min(LONGEST_WAY);
-        late.then(|| at.minus(self.way))
+        self.way.took(after).then(|| at.minus(self.way.usual()))
     }
 
     /// The SYN of `birth` was answered, after so long. `full`: the queue took it only if it had room that we do not know of.
@@ -318,10 +293,8 @@ impl Queue {
 
     /// SYNs on their way to the server, or answered by SYN-ACKs on their way back: entries already, where it answers.
     pub(super) fn on_the_way(&self) -> u64 {
-        let cohorts = (2 * self.way).as_nanos().div_ceil(self.width.as_nanos().max(1)) as i64;
-        if self.newest == i64::MIN || self.way < BESIDE {
-            return 0;
-        }
+        let Some(longest) = self.way.longest().filter(|_| self.newest != i64::MIN) else { return 0 };
+        let cohorts = longest.as_nanos().div_ceil(self.width.as_nanos().max(1)) as i64;
         let places =
             (self.newest - cohorts..=self.newest).map(|number| number.rem_euclid(COHORTS as i64) as usize);
         places.filter_map(|place| self.cohorts.get(place)).map(|cohort| u64::from(cohort.unanswered)).sum()
@@ -340,15 +313,15 @@ impl Queue {
             return None;
         }
         let Some(stage) = self.stage_that_ends(age) else {
-            let stage = self.stage_at(age.saturating_sub(self.way));
+            let stage = self.stage_at(age.saturating_sub(self.way.usual()));
             self.doubt_less(number, stage, weight);
             self.take(stage, number, u64::from(weight));
             let began = stage.checked_sub(1).map_or(Duration::ZERO, |before| self.timers.ends[before]);
-            let birth = at.minus(began + self.way);
+            let birth = at.minus(began + self.way.usual());
             self.put(stage, self.number(birth), weight);
             return Some(birth);
         };
-        let off = age.as_nanos() as i64 - (self.timers.ends[stage] + self.way).as_nanos() as i64;
+        let off = age.as_nanos() as i64 - (self.timers.ends[stage] + self.way.usual()).as_nanos() as i64;
         self.late[stage] += (off - self.late[stage]) / 32;
         if stage == 0 {
             if let Some(cohort) = self.cohort(number) {
@@ -386,7 +359,7 @@ impl Queue {
         // Never early, though on a short way; late by what is usual, and twice what is tolerated.
         (0..ends.len() - 1).find(|stage| {
             let late = Duration::from_nanos(self.late[*stage].max(0).unsigned_abs());
-            let last = ends[*stage] + self.way + late + 2 * self.timers.slack[*stage];
+            let last = ends[*stage] + self.way.usual() + late + 2 * self.timers.slack[*stage];
             age + Duration::from_millis(10) >= ends[*stage] && age < last
         })
     }
@@ -397,7 +370,7 @@ impl Queue {
         let last = if forgotten { self.newest } else { first };
         for number in first..=last {
             let born = if number == first { birth } else { self.middle(number) };
-            let reached = self.stage_at(at.since(born).saturating_sub(self.way));
+            let reached = self.stage_at(at.since(born).saturating_sub(self.way.usual()));
             let Some(cohort) = self.cohort(number) else { continue };
             if let Some(stage) = (0..=reached).rev().find(|stage| cohort.stages[*stage] > 0) {
                 return self.take(stage, number, u64::from(weight));

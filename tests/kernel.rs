@@ -263,8 +263,6 @@ fn modes(seen: &Seen, wanted: &str, from: f64, truth: &Truth, say: &mut dyn FnMu
     let second = |at: Timestamp| at.as_secs_f64() - truth.samples[0].at.as_secs_f64();
     let last_syn = truth.packets.iter().rfind(|packet| packet.what == b'S');
     let last_syn = last_syn.map_or(0.0, |packet| second(packet.at));
-    // Three SYNs tell a mode; where they take longer to come, so does the mode.
-    let within = MODE_WITHIN.max(6.0 / truth.about["rate"].as_f64().unwrap());
     let shown = || {
         let views = seen.views.iter().zip(&truth.samples);
         views
@@ -272,10 +270,10 @@ fn modes(seen: &Seen, wanted: &str, from: f64, truth: &Truth, say: &mut dyn FnMu
             .map(|(view, sample)| (view, second(sample.at)))
     };
     let first = shown().next().map(|(_, second)| second);
-    if first.is_none_or(|first| first > from + within) {
+    if first.is_none_or(|first| first > from + MODE_WITHIN) {
         say(format!("{wanted} from {first:?}, but the first refusal was at {from:.1}"));
     }
-    if let Some((_, late)) = shown().find(|(_, second)| *second > last_syn + within) {
+    if let Some((_, late)) = shown().find(|(_, second)| *second > last_syn + MODE_WITHIN) {
         say(format!("still {wanted} at {late:.0}, though the last SYN came at {last_syn:.1}"));
     }
     if shown().any(|(view, _)| !(view.mode_confidence > 0.0 && view.mode_confidence <= 1.0)) {

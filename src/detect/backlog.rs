@@ -20,6 +20,7 @@ use self::growth::Growth;
 use self::mode::Recent;
 use self::note::{Note, What};
 use self::profile::Profile;
+use self::queue::forecast::Question;
 use self::queue::{Queue, Shown};
 use self::schedule::Schedule;
 use super::hash::KeyedHash;
@@ -173,9 +174,13 @@ impl BacklogModel {
     /// How long until the queue is full if entries go on coming as they do; none where it does not fill within two minutes, or
     /// its size is not known. Zero where it is full. Walks the host's rule forward: call it when somebody asks.
     pub fn time_to_full(&self) -> Option<Duration> {
-        let limit = self.limit()?.entries;
-        let backlog = self.pruning_backlog()?;
-        self.queue.time_to(limit, backlog, self.growth.rate(), self.now, HORIZON)
+        let question = Question {
+            capacity: self.limit()?.entries,
+            backlog: self.pruning_backlog()?,
+            rate: self.growth.rate(),
+            horizon: HORIZON,
+        };
+        self.queue.time_to(&question, self.now)
     }
 
     /// How the server treats SYNs, why, and how sure that is.

@@ -4,7 +4,7 @@
 //! models, once a bin. Configured servers always have one; others get one when they are in trouble, as long as there is room.
 //! Bounded: so many servers, so many notes. No I/O, no clock.
 
-use super::backlog::note::Note;
+use super::backlog::note::{Note, What};
 use super::backlog::profile::Profile;
 use super::backlog::{BacklogModel, Reading};
 use super::hash::KeyedHash;
@@ -12,7 +12,7 @@ use super::watch::is_one_server;
 use crate::config::ServerConfig;
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
-use crate::track::event::{EventKind, HandshakeEvent};
+use crate::track::event::HandshakeEvent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Servers with a model, at most: 36 kB each.
@@ -69,15 +69,15 @@ struct Taken {
 
 impl Taken {
     /// Takes one more, where there is room for it: `free` notes are left to everybody.
-    fn take(&mut self, what: &EventKind, free: usize) -> bool {
+    fn take(&mut self, what: What, free: usize) -> bool {
         let (part, whole) = OPENINGS;
         let most = FAIR * free;
         let openings = most * part / whole;
         let (all, opened, asked) = (usize::from(self.all), usize::from(self.opened), usize::from(self.asked));
         let (room, count) = match what {
-            EventKind::Opened { .. } => (asked < openings / 2 && opened < openings, [1, 1]),
-            EventKind::Answered { .. } => (opened < openings, [0, 1]),
-            _ => (all < most, [0, 0]),
+            What::Asked => (asked < openings / 2 && opened < openings, [1, 1]),
+            What::Answered => (opened < openings, [0, 1]),
+            What::Repeated | What::RepeatedAfterAck | What::Completed | What::Reset => (all < most, [0, 0]),
         };
         if room {
             self.asked += count[0];
@@ -152,7 +152,7 @@ impl Notes {
             return;
         };
         let free = NOTES - self.notes.len().min(NOTES);
-        if self.taken.get_mut(usize::from(seat)).is_some_and(|taken| taken.take(&event.kind, free)) {
+        if self.taken.get_mut(usize::from(seat)).is_some_and(|taken| taken.take(note.what, free)) {
             self.notes.push(note);
         } else {
             self.dropped += 1;
@@ -326,9 +326,8 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use super::super::backlog::note::What;
     use super::*;
-    use crate::track::event::SynTraits;
+    use crate::track::event::{EventKind, SynTraits};
     use crate::track::flow::Flow;
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! No events, no clock: whoever owns it says what happened when. O(1) an entry, bounded memory, nothing by flow.
 
-mod forecast;
+pub(super) mod forecast;
 mod pruning;
 mod way;
 

@@ -31,7 +31,7 @@ const FAIR: usize = 3;
 /// SYNs and first answers may take so much of what a server may have: what they leave is for repetitions and endings, which are no
 /// more than its queue holds. SYNs only half of that, so that there is room for their answers. What is not noted came while the
 /// queue was full.
-const OPENINGS: (usize, usize) = (3, 4);
+const OPENINGS: (usize, usize) = (1, 2);
 
 /// The configured servers that are one address and port, in order and each once; as many as have a model.
 fn modelled(servers: &[ServerConfig]) -> impl Iterator<Item = (Endpoint, &ServerConfig)> {

@@ -570,12 +570,13 @@ def sensor():
                 8, 8, overrides=[dashed("limit")],
             ),
             panel(
-                "timeseries", "Under pressure", "Was the table ever too small? Emergencies shorten lives; sampled entries stand for several attempts; untracked SYNs are counted only.",
+                "timeseries", "Under pressure", "Was the table ever too small? Emergencies shorten lives; sampled entries stand for several attempts; untracked SYNs are counted only. Unread events are those that no queue model heard of.",
                 [
                     target(f"max(halfopen_table_emergency{{{on}}})", "emergency now"),
                     target(f"sum(increase(halfopen_table_emergencies_total{{{on}}}[$__rate_interval]))", "emergencies begun"),
                     target(f"sum(rate(halfopen_table_sampled_total{{{on}}}[$__rate_interval]))", "sampled/s"),
                     target(f"sum(rate(halfopen_handshakes_untracked_total{{{on}}}[$__rate_interval]))", "untracked/s"),
+                    target(f"sum(rate(halfopen_backlog_notes_dropped_total{{{on}}}[$__rate_interval]))", "unread/s"),
                 ],
                 8, 8,
             ),

@@ -47,9 +47,9 @@ fn main() {
         groups.entry(group).or_default().push(Case { truth, points, backlog });
     }
     println!(
-        "| case | SYN/s | most held | within 5 % | mean off | worst | alarm | first refusal | foreseen at half |"
+        "| case | SYN/s | most held | within 5 % | mean off | worst | alarm | first refusal | foreseen at half | off |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (group, cases) in &mut groups {
         cases.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
         cases.sort_by_key(|case| case.backlog);
@@ -84,14 +84,19 @@ fn row(group: &str, case: &Case) -> String {
         half.time_to_full
             .map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", half.second + time - began))
     });
+    // Of the time from then to the refusal.
+    let off = half.zip(refusal).filter(|(half, at)| *at > half.second).and_then(|(half, at)| {
+        Some(format!("{:+.0} %", (half.time_to_full? / (at - half.second) - 1.0) * 100.0))
+    });
     format!(
-        "| {group} {name} | {:.2} | {most} | {:.0} % | {mean:.1} | {largest} | {} | {}{} | {} |",
+        "| {group} {name} | {:.2} | {most} | {:.0} % | {mean:.1} | {largest} | {} | {}{} | {} | {} |",
         rate(case),
         within * 100.0,
         alarm.unwrap_or_default(),
         refusal.map_or_else(String::new, |at| format!("{:.1} s", (at - began).max(0.0))),
         if counted.is_some() { " (counted)" } else { "" },
         foreseen.unwrap_or_default(),
+        off.unwrap_or_default(),
     )
 }
 

@@ -26,12 +26,13 @@ mod support;
 mod truth;
 
 use compare::{Agreement, Seen};
-use halfopen::detect::incident::IncidentKind;
+use halfopen::detect::incident::{IncidentKind, JournalEntry, Severity};
 use halfopen::time::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 use truth::Truth;
 
 /// Share of samples that must lie within max(3, 5 % of the backlog).
@@ -163,7 +164,7 @@ fn judge(truth: &Truth) -> String {
         say(agreement.to_string());
     }
     let refused = refusal(truth, &mut say);
-    if is_slow(&name) {
+    if refused.is_none() && is_far_from_full(&name) {
         println!("{name:32} {agreement}");
         return complaints;
     }
@@ -195,8 +196,8 @@ fn judge(truth: &Truth) -> String {
     let kinds: BTreeSet<&str> = seen.journal.iter().map(|entry| entry.incident.kind.as_label()).collect();
     if name.contains("not-accepting") {
         modes(&seen, "accept_overflow", refused.unwrap_or_default(), truth, &mut say);
-        if kinds != BTreeSet::from(["accept_overflow"]) {
-            say(format!("a server that does not accept was taken for {kinds:?}"));
+        if let Err(what) = does_not_accept(&seen) {
+            say(what);
         }
     }
     // What waits for data is neither turned away nor a flood.
@@ -209,6 +210,24 @@ fn judge(truth: &Truth) -> String {
         say(format!("its host is told to be {profile:?}"));
     }
     complaints
+}
+
+/// Whether it was told, and not as a flood, that a server does not accept. Until its accept queue is full, every client that comes is
+/// served, and so many that come at once are a crowd: that may be told, as no more than information, and is taken back then.
+fn does_not_accept(seen: &Seen) -> Result<(), String> {
+    let mut last = BTreeMap::new();
+    for JournalEntry { incident, .. } in &seen.journal {
+        let crowd = incident.kind == IncidentKind::FlashCrowd && incident.severity == Severity::Info;
+        if !crowd && incident.kind != IncidentKind::AcceptOverflow {
+            return Err(format!("a server that does not accept was taken for {}", incident.kind.as_label()));
+        }
+        last.insert(incident.id.clone(), incident.kind);
+    }
+    let told = last.values().filter(|kind| **kind == IncidentKind::AcceptOverflow).count();
+    match told {
+        1 if last.len() == 1 => Ok(()),
+        _ => Err(format!("a server that does not accept was told as {last:?}")),
+    }
 }
 
 /// When the kernel first sent a cookie or dropped a SYN: by its own counters where they are this case's alone, else by hindsight
@@ -227,10 +246,11 @@ fn refusal(truth: &Truth, say: &mut dyn FnMut(String)) -> Option<f64> {
     counted
 }
 
-/// Far from full for most of the time: what the detector makes of them is looked at where it is worth the time.
-fn is_slow(name: &str) -> bool {
+/// A rate that does not fill a queue: where it did not, the detector has nothing to foresee and no mode to tell, and is looked at for
+/// one size of queue only, for the sake of time.
+fn is_far_from_full(name: &str) -> bool {
     let far = ["126th", "63rd", "30th", "15th"].iter().any(|share| name.ends_with(share));
-    far && !name.contains("128-") || name.ends_with("511-5-fold") || name.ends_with("1024-5-fold")
+    far && !name.contains("128-")
 }
 
 fn is_flood(kind: IncidentKind) -> bool {
@@ -243,8 +263,6 @@ fn modes(seen: &Seen, wanted: &str, from: f64, truth: &Truth, say: &mut dyn FnMu
     let second = |at: Timestamp| at.as_secs_f64() - truth.samples[0].at.as_secs_f64();
     let last_syn = truth.packets.iter().rfind(|packet| packet.what == b'S');
     let last_syn = last_syn.map_or(0.0, |packet| second(packet.at));
-    // Three SYNs tell a mode; where they take longer to come, so does the mode.
-    let within = MODE_WITHIN.max(6.0 / truth.about["rate"].as_f64().unwrap());
     let shown = || {
         let views = seen.views.iter().zip(&truth.samples);
         views
@@ -252,10 +270,10 @@ fn modes(seen: &Seen, wanted: &str, from: f64, truth: &Truth, say: &mut dyn FnMu
             .map(|(view, sample)| (view, second(sample.at)))
     };
     let first = shown().next().map(|(_, second)| second);
-    if first.is_none_or(|first| first > from + within) {
+    if first.is_none_or(|first| first > from + MODE_WITHIN) {
         say(format!("{wanted} from {first:?}, but the first refusal was at {from:.1}"));
     }
-    if let Some((_, late)) = shown().find(|(_, second)| *second > last_syn + within) {
+    if let Some((_, late)) = shown().find(|(_, second)| *second > last_syn + MODE_WITHIN) {
         say(format!("still {wanted} at {late:.0}, though the last SYN came at {last_syn:.1}"));
     }
     if shown().any(|(view, _)| !(view.mode_confidence > 0.0 && view.mode_confidence <= 1.0)) {
@@ -288,5 +306,19 @@ fn a_server_nobody_configured_is_known_by_its_behaviour() {
         let seen = compare::seen(&truth, false);
         let kinds: BTreeSet<&str> = seen.journal.iter().map(|entry| entry.incident.kind.as_label()).collect();
         assert_eq!(kinds, BTreeSet::from(["accept_overflow"]), "{case}");
+    }
+}
+
+/// Where the edges of the sensor's bins fall is chance. A crowd that has not yet met a full accept queue is one; from then on it is
+/// not, and never is there a flood.
+#[test]
+fn a_server_that_does_not_accept_is_told_wherever_bins_begin() {
+    for case in ["mixed-128-not-accepting", "mixed-511-not-accepting"] {
+        let truth = Truth::read(&directory().join(format!("{case}.zst")));
+        for later in (0..10).map(|tenth| Duration::from_millis(100 * tenth)) {
+            let seen = compare::seen_from(&truth, true, later);
+            let told = does_not_accept(&seen);
+            assert!(told.is_ok(), "{case}, bins {later:?} later: {told:?}");
+        }
     }
 }

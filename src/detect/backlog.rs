@@ -20,6 +20,7 @@ use self::growth::Growth;
 use self::mode::Recent;
 use self::note::{Note, What};
 use self::profile::Profile;
+use self::queue::forecast::Question;
 use self::queue::{Queue, Shown};
 use self::schedule::Schedule;
 use super::hash::KeyedHash;
@@ -140,8 +141,18 @@ impl BacklogModel {
     /// Entries in the queue now.
     pub fn occupancy(&self) -> u64 {
         match self.limit() {
-            Some(limit) => (self.queue.len() + self.deferral.held()).min(limit.entries),
-            None => self.confirmed() + self.deferral.held(),
+            Some(limit) => (self.queue.len() + self.on_the_way() + self.deferral.held()).min(limit.entries),
+            None => self.confirmed() + self.on_the_way() + self.deferral.held(),
+        }
+    }
+
+    /// Entries of which the sensor sees the SYN only, because it is not beside the server.
+    fn on_the_way(&self) -> u64 {
+        match self.queue.on_the_way() {
+            0 => 0,
+            asked => {
+                (asked as f64 * self.recent.answered_share() * self.recent.repeated_share()).round() as u64
+            }
         }
     }
 
@@ -163,9 +174,13 @@ impl BacklogModel {
     /// How long until the queue is full if entries go on coming as they do; none where it does not fill within two minutes, or
     /// its size is not known. Zero where it is full. Walks the host's rule forward: call it when somebody asks.
     pub fn time_to_full(&self) -> Option<Duration> {
-        let limit = self.limit()?.entries;
-        let backlog = self.pruning_backlog()?;
-        self.queue.time_to(limit, backlog, self.growth.rate(), self.now, HORIZON)
+        let question = Question {
+            capacity: self.limit()?.entries,
+            backlog: self.pruning_backlog()?,
+            rate: self.growth.rate(),
+            horizon: HORIZON,
+        };
+        self.queue.time_to(&question, self.now)
     }
 
     /// How the server treats SYNs, why, and how sure that is.
@@ -198,10 +213,14 @@ impl BacklogModel {
                 let full = cookies && self.limit().is_some_and(|limit| self.queue.len() >= limit.entries);
                 self.recent.answered(weight);
                 self.growth.add(i64::from(weight));
-                self.queue.answered(ts, note.age(), weight, full);
-                if note.age() >= self.queue.width() {
-                    self.displaced.note(note.orig, ts);
-                }
+                let birth = match self.queue.displaces(ts, note.age()) {
+                    Some(birth) => self.displaced.note(note.orig, birth),
+                    None => {
+                        self.displaced.forget(note.orig);
+                        note.opened()
+                    }
+                };
+                self.queue.answered(ts, note.age(), birth, weight, full);
             }
             What::Repeated => {
                 self.recent.spoke();
@@ -223,18 +242,21 @@ impl BacklogModel {
                     self.deferral.completed(weight);
                 }
                 self.growth.add(-i64::from(weight));
-                let birth = self.displaced.birth(note.orig).unwrap_or(ts.minus(note.age()));
+                let known = self.displaced.birth(note.orig);
                 self.displaced.forget(note.orig);
-                self.queue.left(ts, birth, weight);
+                let forgotten = known.is_none() && self.displaced.misses();
+                self.queue.left(ts, known.unwrap_or_else(|| note.opened()), weight, forgotten);
             }
         }
     }
 
     /// A SYN-ACK came again.
     fn came_again(&mut self, note: &Note) {
-        let birth = self.displaced.birth(note.orig).unwrap_or(note.ts.minus(note.age()));
+        let birth = self.displaced.birth(note.orig).unwrap_or_else(|| note.opened());
         match self.queue.repeated(note.ts, birth, note.weight) {
-            Some(birth) => self.displaced.note(note.orig, birth),
+            Some(birth) => {
+                self.displaced.note(note.orig, birth);
+            }
             None => {
                 self.never_repeated = 0;
                 if self.queue.always_cookies {
@@ -263,7 +285,8 @@ impl BacklogModel {
         self.schedule.pass(self.queue.width().saturating_mul(begun), self.queue.len());
         self.never_repeated =
             if shown.repeated > 0 { 0 } else { self.never_repeated.saturating_add(shown.unrepeated) };
-        if self.never_repeated >= NEVER_REPEATED && self.queue.len() == self.queue.young() {
+        let young = self.queue.len() == self.queue.young();
+        if self.never_repeated >= NEVER_REPEATED && young && self.recent.sends_cookies() {
             self.queue.always_cookies = true;
         }
         self.learn(shown);
@@ -304,5 +327,7 @@ impl BacklogModel {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

@@ -275,6 +275,11 @@ impl Detector {
         (self.folded, self.court.ledger.refused)
     }
 
+    /// Events that the model of a server's queue did not hear of, because too many came within half a second; ever.
+    pub fn backlog_notes_dropped(&self) -> u64 {
+        self.queues.dropped()
+    }
+
     /// Tells every server whose grace age changed since the last call, in the order of addresses.
     pub fn grace_updates(&mut self, tell: &mut dyn FnMut(Endpoint, Duration)) {
         let keys: Vec<Endpoint> = self.court.ledger.servers().map(|(at, _)| at).collect();

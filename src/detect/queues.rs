@@ -4,7 +4,7 @@
 //! models, once a bin. Configured servers always have one; others get one when they are in trouble, as long as there is room.
 //! Bounded: so many servers, so many notes. No I/O, no clock.
 
-use super::backlog::note::Note;
+use super::backlog::note::{Note, What};
 use super::backlog::profile::Profile;
 use super::backlog::{BacklogModel, Reading};
 use super::hash::KeyedHash;
@@ -12,7 +12,7 @@ use super::watch::is_one_server;
 use crate::config::ServerConfig;
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
-use crate::track::event::{EventKind, HandshakeEvent};
+use crate::track::event::HandshakeEvent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Servers with a model, at most: 36 kB each.
@@ -23,11 +23,15 @@ const NEW_PER_BIN: usize = 8;
 const IDLE: u64 = 120;
 /// Places of a thread's table of modelled servers: at most a quarter full.
 const PLACES: usize = 4 * MODELS;
-/// Events of one thread between two ticks, at most: 16,000 SYNs a second with their answers.
+/// Events of one thread between two ticks, at most.
 const NOTES: usize = 16_384;
-/// SYNs and first answers may take so many of them: what they leave is for repetitions and endings, which are no more than the
-/// queues hold. What is not noted came while every queue was full.
-const OPENINGS: usize = NOTES * 3 / 4;
+/// One server may have so many times what is still free: three quarters in the end, which leaves a quarter to the others however much it
+/// is sent (dynamic thresholds, as the half-open table's). It is 9,000 SYNs a second with their answers.
+const FAIR: usize = 3;
+/// SYNs and first answers may take so much of what a server may have: what they leave is for repetitions and endings, which are no
+/// more than its queue holds. SYNs only half of that, so that there is room for their answers. What is not noted came while the
+/// queue was full.
+const OPENINGS: (usize, usize) = (1, 2);
 
 /// The configured servers that are one address and port, in order and each once; as many as have a model.
 fn modelled(servers: &[ServerConfig]) -> impl Iterator<Item = (Endpoint, &ServerConfig)> {
@@ -46,9 +50,42 @@ pub(super) struct Notes {
     /// The last server asked for: one and the same comes again and again.
     last: Option<(Endpoint, Option<u16>)>,
     notes: Vec<Note>,
+    /// Of these, by number of the model.
+    taken: Box<[Taken; MODELS]>,
+    /// Events that were not noted for want of room since the last tick.
+    dropped: u64,
     any: bool,
     /// The list of servers it works by.
     generation: u64,
+}
+
+/// What one server has of the notes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    asked: u16,
+    opened: u16,
+    all: u16,
+}
+
+impl Taken {
+    /// Takes one more, where there is room for it: `free` notes are left to everybody.
+    fn take(&mut self, what: What, free: usize) -> bool {
+        let (part, whole) = OPENINGS;
+        let most = FAIR * free;
+        let openings = most * part / whole;
+        let (all, opened, asked) = (usize::from(self.all), usize::from(self.opened), usize::from(self.asked));
+        let (room, count) = match what {
+            What::Asked => (asked < openings / 2 && opened < openings, [1, 1]),
+            What::Answered => (opened < openings, [0, 1]),
+            What::Repeated | What::RepeatedAfterAck | What::Completed | What::Reset => (all < most, [0, 0]),
+        };
+        if room {
+            self.asked += count[0];
+            self.opened += count[1];
+            self.all += 1;
+        }
+        room
+    }
 }
 
 impl Notes {
@@ -58,6 +95,8 @@ impl Notes {
             servers: vec![None; PLACES].into(),
             last: None,
             notes: Vec::new(),
+            taken: Box::new([Taken::default(); MODELS]),
+            dropped: 0,
             any: false,
             generation: 0,
         };
@@ -109,18 +148,23 @@ impl Notes {
                 seat
             }
         };
-        let opens = matches!(event.kind, EventKind::Opened { .. } | EventKind::Answered { .. });
-        if self.notes.len() < if opens { OPENINGS } else { NOTES }
-            && let Some(note) = seat.and_then(|seat| Note::of(event, hash, seat))
-        {
+        let Some((seat, note)) = seat.and_then(|seat| Some((seat, Note::of(event, hash, seat)?))) else {
+            return;
+        };
+        let free = NOTES - self.notes.len().min(NOTES);
+        if self.taken.get_mut(usize::from(seat)).is_some_and(|taken| taken.take(note.what, free)) {
             self.notes.push(note);
+        } else {
+            self.dropped += 1;
         }
     }
 
     /// Bytes it holds once it follows any server.
     #[cfg(test)]
     pub(super) const fn bytes() -> usize {
-        NOTES * size_of::<Note>() + PLACES * size_of::<Option<(Endpoint, u16)>>()
+        NOTES * size_of::<Note>()
+            + MODELS * size_of::<Taken>()
+            + PLACES * size_of::<Option<(Endpoint, u16)>>()
     }
 }
 
@@ -143,6 +187,8 @@ pub(super) struct Queues {
     /// Numbers of seats by server.
     numbers: BTreeMap<Endpoint, u16>,
     notes: Vec<Note>,
+    /// Events that no model heard of for want of room, ever.
+    dropped: u64,
     seed: u64,
     hash: KeyedHash,
     /// Changes with every server that gets or loses a model.
@@ -157,6 +203,7 @@ impl Queues {
             seats: Vec::new(),
             numbers: BTreeMap::new(),
             notes: Vec::new(),
+            dropped: 0,
             seed,
             hash: KeyedHash::new(seed),
             generation: 0,
@@ -234,6 +281,11 @@ impl Queues {
         self.seats.get(usize::from(*number)).map(|seat| &seat.model)
     }
 
+    /// Events of modelled servers that no model heard of for want of room, ever.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Takes what a thread noted, and tells it whose events to note.
     pub(super) fn absorb(&mut self, notes: &mut Notes) {
         let Self { seats, generation, numbers, hash, .. } = self;
@@ -241,6 +293,8 @@ impl Queues {
             seats.get(usize::from(note.seat)).is_some_and(|seat| seat.since <= notes.generation)
         };
         self.notes.extend(notes.notes.drain(..).filter(meant));
+        notes.taken.fill(Taken::default());
+        self.dropped = self.dropped.saturating_add(std::mem::take(&mut notes.dropped));
         if notes.generation != *generation {
             notes.generation = *generation;
             notes.follow(numbers.iter().map(|(at, number)| (*at, *number)), hash);
@@ -273,9 +327,10 @@ impl Queues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::track::event::SynTraits;
+    use crate::track::event::{EventKind, SynTraits};
     use crate::track::flow::Flow;
     use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
 
     fn server(number: u16) -> Endpoint {
         Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), number)
@@ -315,6 +370,47 @@ mod tests {
             notes.take(&opened(server(number)), &hash);
         }
         assert_eq!(notes.notes.iter().map(|note| note.seat).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn a_flooded_server_leaves_the_others_their_notes() {
+        let hash = KeyedHash::new(3);
+        let servers: Vec<ServerConfig> = (1..=20).map(configured).collect();
+        let mut notes = Notes::new(&servers, &hash);
+        let mut queues = Queues::new(&servers, 3);
+        let answered = EventKind::Answered { after: Duration::ZERO, overdue: false };
+        for _ in 0..50_000 {
+            notes.take(&opened(server(1)), &hash);
+            notes.take(&HandshakeEvent { kind: answered, ..opened(server(1)) }, &hash);
+        }
+        let of = |notes: &Notes, wanted: fn(What) -> bool, seat: u16| {
+            notes.notes.iter().filter(|note| note.seat == seat && wanted(note.what)).count()
+        };
+        let (asked, told) =
+            (of(&notes, |what| what == What::Asked, 0), of(&notes, |what| what == What::Answered, 0));
+        assert!(asked.abs_diff(told) <= 1, "each SYN with its answer: {asked}, {told}");
+        assert!(asked + told > NOTES / 2, "{asked}");
+        // What tells of entries still finds room.
+        let again =
+            EventKind::SynAckRetransmitted { after_ack: false, age: Duration::from_secs(1), count: 1 };
+        for _ in 0..1000 {
+            notes.take(&HandshakeEvent { kind: again, ..opened(server(1)) }, &hash);
+        }
+        assert_eq!(of(&notes, |what| what == What::Repeated, 0), 1000);
+        let left_out = notes.dropped;
+        assert_eq!(left_out, 100_000 - (asked + told) as u64);
+        for number in 2..=20 {
+            for _ in 0..60 {
+                notes.take(&opened(server(number)), &hash);
+                notes.take(&HandshakeEvent { kind: answered, ..opened(server(number)) }, &hash);
+            }
+            assert_eq!(of(&notes, |_| true, number - 1), 120, "server {number}");
+        }
+        assert_eq!(notes.dropped, left_out);
+        queues.absorb(&mut notes);
+        assert_eq!((queues.dropped(), notes.dropped), (left_out, 0));
+        notes.take(&opened(server(1)), &hash);
+        assert_eq!(notes.notes.len(), 1, "a new half second");
     }
 
     #[test]

@@ -793,6 +793,34 @@ fn configured_servers_come_first_and_other_has_the_rest() {
 }
 
 #[test]
+fn a_busy_server_far_from_the_sensor_is_in_no_trouble() {
+    // Two thousand handshakes a second, 0.2 s to the server and as much to the client: once told to send cookies.
+    let Endpoint { addr: address, port } = server(1);
+    let (name, port, backlog) = (None, Some(port), Some(4096));
+    let servers = [ServerConfig { name, address, prefix_len: 32, port, backlog, profile: None }];
+    let mut traffic = Traffic::new(31);
+    traffic.arrivals(0.0, 20.0, 2000.0, |traffic, t| {
+        let client = traffic.client(1 << 20);
+        traffic.attempt(t, client, server(1), Fate::Completes(0.4));
+    });
+    for servers in [&servers[..], &[]] {
+        let run = traffic.run(&defaults(), servers, 20.0, 2);
+        run.nothing();
+        let view = run.detector.servers(1).swap_remove(0);
+        assert!(!view.backlog_limit_estimated, "a size was learned: {:?}", view.backlog_limit);
+        if view.configured {
+            assert_eq!(view.mode.as_label(), "queue");
+            // Little's law: 2,000 x 0.4 s, as many as arrivals at random vary.
+            assert!(
+                (view.backlog_occupancy - 800.0).abs() < 4.0 * 800_f64.sqrt(),
+                "{}",
+                view.backlog_occupancy
+            );
+        }
+    }
+}
+
+#[test]
 fn the_grace_age_follows_the_handshakes_of_the_server() {
     let mut traffic = Traffic::new(28);
     traffic.arrivals(0.0, 60.0, 20.0, |traffic, t| {

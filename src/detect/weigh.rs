@@ -183,9 +183,11 @@ impl Watch {
         if features.mode().0 == ServerMode::AcceptOverflow || features.does_not_accept() {
             return Some(IncidentKind::AcceptOverflow);
         }
-        // Ten times the usual completions, and enough of them to matter.
-        let rate = features.completed / self.window_bins() * BINS_PER_SECOND;
-        let surge = features.history >= 120.0 && features.completed >= 10.0 * features.usual_completed;
+        // Ten times the usual completions, and enough of them to matter; and still, for a crowd that meets a full accept queue is
+        // served no more.
+        let completed = features.completed.min(features.completing);
+        let rate = completed / self.window_bins() * BINS_PER_SECOND;
+        let surge = features.history >= 120.0 && completed >= 10.0 * features.usual_completed;
         (surge && rate >= 50.0).then_some(IncidentKind::FlashCrowd)
     }
 

@@ -80,6 +80,7 @@ impl SnapshotSource for Sensor {
         snapshot.servers = judge.detector.servers(top);
         snapshot.incidents = judge.detector.incidents();
         snapshot.incidents_raised = judge.detector.raised();
+        snapshot.backlog_notes_dropped = judge.detector.backlog_notes_dropped();
         snapshot.half_open.untold = judge.detector.discoveries_untold();
         snapshot
     }

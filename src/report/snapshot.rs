@@ -164,6 +164,8 @@ pub struct Snapshot {
     pub incidents: Vec<Incident>,
     /// Incidents raised so far, in the order of `IncidentKind::ALL`.
     pub incidents_raised: [u64; 10],
+    /// Events that the model of a server's queue did not hear of for want of room.
+    pub backlog_notes_dropped: u64,
 }
 
 /// One embryonic connection, for the bounded listing of the API.

@@ -131,6 +131,11 @@ impl Seen {
 /// Puts a record through tracker and detector, after a quiet minute. `configured`: the server's address, port and backlog are;
 /// its kind of host never is.
 pub fn seen(truth: &Truth, configured: bool) -> Seen {
+    seen_from(truth, configured, Duration::ZERO)
+}
+
+/// The same by a sensor whose bins begin so much later: where the edge of a bin falls is chance.
+pub fn seen_from(truth: &Truth, configured: bool, later: Duration) -> Seen {
     let server = ServerConfig {
         name: None,
         address: SERVER.addr,
@@ -146,7 +151,7 @@ pub fn seen(truth: &Truth, configured: bool) -> Seen {
     let mut observations = Observations::new(&config, servers, 1);
     let mut detector = Detector::new(&config, servers, 1);
     let mut packets = truth.packets.iter().peekable();
-    let mut now = truth.samples[0].at.minus(Duration::from_secs(60));
+    let mut now = truth.samples[0].at.minus(Duration::from_secs(60)).plus(later);
     let (mut views, mut journal, mut told_modes) = (Vec::new(), Vec::new(), BTreeSet::new());
     for sample in &truth.samples {
         while now <= sample.at {

@@ -2,7 +2,8 @@
 //!
 //! A SYN that comes again makes the server answer again and begin the running timer anew (net/ipv4/tcp_minisocks.c,
 //! `tcp_check_req`); a SYN-ACK that answers the second SYN belongs to an entry younger than the attempt. A cache of fixed size: the
-//! oldest of a set makes room, and what is forgotten is corrected when its SYN-ACK comes again, or does not.
+//! oldest of a set makes room, and what is forgotten is corrected when its SYN-ACK comes again, or does not. Where many that are
+//! forgotten end otherwise, it says so ([`Displaced::misses`]).
 
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -11,6 +12,11 @@ use std::time::Duration;
 const SETS: usize = 256;
 /// Places of a set: half a cache line.
 const WAYS: usize = 4;
+
+/// A birth younger than this that had to make room is still asked for.
+const MISSED: u32 = 2000;
+/// For so long afterwards, milliseconds, it is reckoned with that births are not known: until who was young then has ended.
+const MISSING: u32 = 3000;
 
 /// An entry: the upper half of its hash, 0 in a free place, and from when its timers run, in milliseconds modulo 2^32.
 type Place = (u32, u32);
@@ -23,6 +29,8 @@ pub(super) struct Displaced {
     latest: Timestamp,
     /// Nothing is looked up before the first is noted.
     used: bool,
+    /// When a young one last had to make room.
+    missed: Option<u32>,
 }
 
 const MILLISECOND: i64 = 1_000_000;
@@ -37,7 +45,7 @@ fn tag(hash: u64) -> u32 {
 
 impl Displaced {
     pub(super) fn new() -> Self {
-        Self { sets: vec![[(0, 0); WAYS]; SETS].into(), latest: Timestamp::EPOCH, used: false }
+        Self { sets: vec![[(0, 0); WAYS]; SETS].into(), latest: Timestamp::EPOCH, used: false, missed: None }
     }
 
     fn set(&mut self, hash: u64) -> Option<&mut [Place; WAYS]> {
@@ -53,20 +61,32 @@ impl Displaced {
         Some(if before >= 0 { latest.minus(off) } else { latest.plus(off) })
     }
 
-    /// Notes it.
-    pub(super) fn note(&mut self, hash: u64, birth: Timestamp) {
+    /// Notes it, and returns it as it will be known: to the millisecond.
+    pub(super) fn note(&mut self, hash: u64, birth: Timestamp) -> Timestamp {
         self.used = true;
+        let birth =
+            birth.minus(Duration::from_nanos(birth.as_nanos().rem_euclid(MILLISECOND).unsigned_abs()));
         self.latest = self.latest.max(birth);
         let now = millis(self.latest);
-        let Some(set) = self.set(hash) else { return };
+        let Some(set) = self.set(hash) else { return birth };
         let same = set.iter().position(|(holder, _)| *holder == tag(hash));
         let place = match same {
             Some(place) => set.get_mut(place),
             None => set.iter_mut().max_by_key(|(holder, birth)| (*holder == 0, now.wrapping_sub(*birth))),
         };
         if let Some(place) = place {
+            let (holder, before) = *place;
             *place = (tag(hash), millis(birth));
+            if holder != 0 && holder != tag(hash) && now.wrapping_sub(before) < MISSED {
+                self.missed = Some(now);
+            }
         }
+        birth
+    }
+
+    /// Whether births that are not the SYN's may be unknown, because there were too many lately.
+    pub(super) fn misses(&self) -> bool {
+        self.missed.is_some_and(|missed| millis(self.latest).wrapping_sub(missed) < MISSING)
     }
 
     /// Its entry is gone.
@@ -97,9 +117,19 @@ mod tests {
         }
         displaced.note(hash(5), at(6000));
         assert_eq!(displaced.birth(hash(4)), None, "the oldest");
+        assert!(!displaced.misses(), "it was 5 s old");
         displaced.forget(hash(5));
         assert_eq!(displaced.birth(hash(5)), None);
         displaced.note(hash(6), at(100));
         assert_eq!(displaced.birth(hash(1)), Some(at(4000)), "there was a free place");
+        assert_eq!(displaced.note(hash(7), at(6100)), at(6100));
+        assert_eq!(displaced.note(hash(8), at(6200)), at(6200));
+        assert!(!displaced.misses());
+        for number in 9..=12 {
+            displaced.note(hash(number), at(6300));
+        }
+        assert!(displaced.misses(), "the birth of {} made room after 0.1 s", hash(7));
+        displaced.note(hash(13), at(9300));
+        assert!(!displaced.misses(), "3 s later nobody asks for it");
     }
 }

@@ -10,7 +10,7 @@ const WINDOWS: [f64; 6] = [0.6, 1.0, 1.5, 2.0, 3.0, 4.0];
 /// Cohorts remembered: four seconds of the finest, and the one that is not over.
 const RING: usize = 41;
 /// Standard deviations of independent arrivals within which two windows agree.
-const AGREE: f64 = 2.0;
+const AGREE: f64 = 3.0;
 
 /// Entries that came less those that left before their time, by cohort.
 #[derive(Debug, Clone)]

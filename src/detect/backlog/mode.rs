@@ -93,8 +93,10 @@ pub(super) struct Recent {
     since: Since,
     /// It sent SYN-ACKs while it left SYNs without an answer.
     lives: bool,
-    /// Share of entries among the SYN-ACKs whose first timer is over.
+    /// Share of entries among the SYN-ACKs whose first timer is over or that were acknowledged.
     share: f64,
+    /// Handshakes completed since cohorts last showed anything.
+    completed_since: f64,
 }
 
 impl Recent {
@@ -112,6 +114,7 @@ impl Recent {
             since: Since::NEVER,
             lives: false,
             share: 1.0,
+            completed_since: 0.0,
         }
     }
 
@@ -150,11 +153,12 @@ impl Recent {
         } else if self.since.unanswered > FRESH.as_secs_f64() {
             self.lives = false;
         }
-        let known = (shown.repeated + shown.unrepeated) as f64;
+        let kept = shown.repeated as f64 + std::mem::take(&mut self.completed_since);
+        let known = kept + shown.unrepeated as f64;
         if known > 0.0 {
             // A cohort of ten or more is believed, one of few shifts the share a little.
             let weight = (known / 10.0).min(1.0);
-            self.share += (shown.repeated as f64 / known - self.share) * weight;
+            self.share += (kept / known - self.share) * weight;
         }
     }
 
@@ -173,6 +177,7 @@ impl Recent {
     /// A handshake was completed.
     pub(super) fn completed(&mut self, weight: u32) {
         self.completed += f64::from(weight);
+        self.completed_since += f64::from(weight);
     }
 
     /// A SYN-ACK came again after its ACK.
@@ -196,8 +201,19 @@ impl Recent {
 
     /// Whether it sends cookies or drops, and is not merely gone.
     pub(super) fn refuses(&self) -> bool {
-        (self.drops() && self.lives)
-            || said(self.unrepeated, self.unrepeated + self.repeated, self.since.unrepeated, FRESH)
+        (self.drops() && self.lives) || self.sends_cookies()
+    }
+
+    /// Whether SYN-ACKs stay without the repetition that an entry makes. Completed handshakes had theirs: of thousands a second, a few
+    /// whose last segment the sensor lost are no cookies.
+    pub(super) fn sends_cookies(&self) -> bool {
+        let known = self.unrepeated + self.repeated + self.completed;
+        said(self.unrepeated, known, self.since.unrepeated, FRESH)
+    }
+
+    /// Share of SYNs that are answered.
+    pub(super) fn answered_share(&self) -> f64 {
+        self.answered / (self.answered + self.unanswered).max(1.0)
     }
 
     /// Whether SYN-ACKs come again after their ACK.
@@ -216,7 +232,7 @@ impl Recent {
         };
         let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
-        } else if said(unrepeated, unrepeated + repeated, self.since.unrepeated, FRESH) {
+        } else if self.sends_cookies() {
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
         } else if self.drops() && room && !self.turns_away() {
             // It answers most: the others were lost on their way.

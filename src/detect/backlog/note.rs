@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What happened, as far as a queue is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(in crate::detect) enum What {
     /// A SYN came.
     Asked,
     /// Its SYN-ACK went out.
@@ -33,7 +33,7 @@ pub(in crate::detect) struct Note {
     /// Age of the attempt, microseconds: 71 minutes at the most.
     age: u32,
     pub(super) weight: u32,
-    pub(super) what: What,
+    pub(in crate::detect) what: What,
     /// Which repetition it is.
     pub(super) number: u8,
     /// Number of the server's model.
@@ -80,6 +80,13 @@ impl Note {
             number,
             seat,
         })
+    }
+
+    /// When its attempt opened, to the microsecond: the same by every note of one attempt.
+    pub(super) fn opened(&self) -> Timestamp {
+        let opened = self.ts.minus(self.age());
+        // Attempts open on a whole microsecond; what is over is what the age was cut short by.
+        opened.minus(Duration::from_nanos(opened.as_nanos().rem_euclid(1000).unsigned_abs()))
     }
 
     /// Age of the attempt.

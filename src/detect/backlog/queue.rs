@@ -2,8 +2,11 @@
 //!
 //! No events, no clock: whoever owns it says what happened when. O(1) an entry, bounded memory, nothing by flow.
 
-mod forecast;
+pub(super) mod forecast;
+mod pruning;
+mod way;
 
+use self::way::Way;
 use super::profile::{Profile, STAGES, Timers};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -16,7 +19,10 @@ const COHORTS: usize = 700;
 /// Cohorts for which it is remembered what went: just under a first timer, so that what took the place of those is still young.
 const GONE: usize = 9;
 
-/// Entries born at about the same time.
+/// Entries whose SYN came at about the same time.
+///
+/// By the SYN and not by the SYN-ACK that makes the entry: an event tells the age since the SYN, so that whoever leaves is looked for
+/// in the cohort that took him in, however far the sensor is from the server.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cohort {
     /// Entries by how many of their timers went off.
@@ -56,6 +62,7 @@ pub(super) struct Queue {
     over: [i64; STAGES],
     /// How late timers go off, as seen, nanoseconds.
     late: [i64; STAGES],
+    way: Way,
     len: u64,
     young: u64,
     /// Entries that went lately, by cohort.
@@ -86,6 +93,7 @@ impl Queue {
             due: [i64::MIN; STAGES],
             over: [i64::MIN; STAGES],
             late: timers.lag.map(|lag| lag.as_nanos() as i64),
+            way: Way::default(),
             len: 0,
             young: 0,
             gone: [0; GONE],
@@ -95,7 +103,7 @@ impl Queue {
 
     /// The same entries by the timers of another kind of host: each goes on with the one that runs at its age.
     pub(super) fn under(&mut self, profile: Profile, now: Timestamp) -> Self {
-        let mut other = Self::new(profile);
+        let mut other = Self { way: self.way, ..Self::new(profile) };
         other.roll(now);
         for number in self.newest.saturating_sub(COHORTS as i64 - 1)..=self.newest {
             let birth = self.middle(number).min(now);
@@ -141,7 +149,7 @@ impl Queue {
     /// When the timer of a stage goes off for a cohort.
     fn fires(&self, stage: usize, number: i64) -> Timestamp {
         let late = Duration::from_nanos(self.late[stage].max(0).unsigned_abs());
-        self.middle(number).plus(self.timers.ends[stage]).plus(late)
+        self.middle(number).plus(self.timers.ends[stage] + self.way.usual()).plus(late)
     }
 
     /// Brings cohorts up to `now`; `backlog` is what pruning goes by. Returns the number of cohorts begun.
@@ -191,42 +199,6 @@ impl Queue {
             *next = (*next).max(oldest);
         }
         begun
-    }
-
-    /// A timer goes off: entries that will not be seen again are taken away.
-    fn go_off(&mut self, stage: usize, number: i64, backlog: Option<u64>) {
-        let here = self.cohort(number).map_or(0, |cohort| u64::from(cohort.stages[stage]));
-        if here == 0 {
-            return;
-        }
-        let last = stage + 1 >= self.timers.stages || !self.profile.repeats();
-        let gone = if last { here } else { self.doomed(stage, here, backlog) };
-        self.take(stage, number, gone);
-        self.note_gone(gone);
-    }
-
-    /// How many of `here` entries go though they have timers left.
-    fn doomed(&self, stage: usize, here: u64, backlog: Option<u64>) -> u64 {
-        match backlog {
-            Some(backlog) if self.profile.prunes() && stage >= self.retries(backlog) => {
-                // Each that goes shortens the queue for the next, until it is only half full.
-                here.min(self.len.saturating_sub(backlog.max(8) / 2))
-            }
-            _ => 0,
-        }
-    }
-
-    /// How often a SYN-ACK is sent again at present: 5, and down to 2 where the queue is more than half full of old entries.
-    fn retries(&self, backlog: u64) -> usize {
-        let mut retries = STAGES - 1;
-        if 2 * self.len > backlog.max(8) {
-            let mut young = 2 * self.young;
-            while retries > 2 && self.len >= young {
-                retries -= 1;
-                young *= 2;
-            }
-        }
-        retries
     }
 
     /// The time is over in which a timer's repetitions come: what did not show is not there.
@@ -287,8 +259,21 @@ impl Queue {
         }
     }
 
-    /// Its SYN-ACK went out. `full`: the queue took it only if it had room that we do not know of.
-    pub(super) fn answered(&mut self, at: Timestamp, after: Duration, weight: u32, full: bool) {
+    /// Whether an answer after so long is later than usual, so that its entry's timers do not run with those of its SYN's cohort:
+    /// then as if the SYN had come when this returns. Learns what is usual.
+    pub(super) fn displaces(&mut self, at: Timestamp, after: Duration) -> Option<Timestamp> {
+        self.way.took(after).then(|| at.minus(self.way.usual()))
+    }
+
+    /// The SYN of `birth` was answered, after so long. `full`: the queue took it only if it had room that we do not know of.
+    pub(super) fn answered(
+        &mut self,
+        at: Timestamp,
+        after: Duration,
+        birth: Timestamp,
+        weight: u32,
+        full: bool,
+    ) {
         let asked = self.number(at.minus(after));
         if let Some(cohort) = self.cohort(asked) {
             cohort.unanswered = cohort.unanswered.saturating_sub(weight);
@@ -296,7 +281,7 @@ impl Queue {
         if self.profile == Profile::Conntrack {
             self.take(1, asked, u64::from(weight));
         }
-        let number = self.number(at);
+        let number = self.number(birth);
         if self.profile.repeats() && (full || self.always_cookies) {
             if let Some(cohort) = self.cohort(number) {
                 cohort.doubtful = cohort.doubtful.saturating_add(weight);
@@ -306,7 +291,16 @@ impl Queue {
         }
     }
 
-    /// A SYN-ACK came again: its entry is there. By its timer, which started at `birth`, or for another reason, which starts the
+    /// SYNs on their way to the server, or answered by SYN-ACKs on their way back: entries already, where it answers.
+    pub(super) fn on_the_way(&self) -> u64 {
+        let Some(longest) = self.way.longest().filter(|_| self.newest != i64::MIN) else { return 0 };
+        let cohorts = longest.as_nanos().div_ceil(self.width.as_nanos().max(1)) as i64;
+        let places =
+            (self.newest - cohorts..=self.newest).map(|number| number.rem_euclid(COHORTS as i64) as usize);
+        places.filter_map(|place| self.cohorts.get(place)).map(|cohort| u64::from(cohort.unanswered)).sum()
+    }
+
+    /// A SYN-ACK came again: its entry is there. By its timer, which belongs to a SYN of `birth`, or for another reason, which starts the
     /// running timer anew: then as if it were born when this returns.
     pub(super) fn repeated(&mut self, at: Timestamp, birth: Timestamp, weight: u32) -> Option<Timestamp> {
         let (age, number) = (at.since(birth), self.number(birth));
@@ -319,15 +313,15 @@ impl Queue {
             return None;
         }
         let Some(stage) = self.stage_that_ends(age) else {
-            let stage = self.stage_at(age);
+            let stage = self.stage_at(age.saturating_sub(self.way.usual()));
             self.doubt_less(number, stage, weight);
             self.take(stage, number, u64::from(weight));
             let began = stage.checked_sub(1).map_or(Duration::ZERO, |before| self.timers.ends[before]);
-            let birth = at.minus(began);
+            let birth = at.minus(began + self.way.usual());
             self.put(stage, self.number(birth), weight);
             return Some(birth);
         };
-        let off = age.as_nanos() as i64 - self.timers.ends[stage].as_nanos() as i64;
+        let off = age.as_nanos() as i64 - (self.timers.ends[stage] + self.way.usual()).as_nanos() as i64;
         self.late[stage] += (off - self.late[stage]) / 32;
         if stage == 0 {
             if let Some(cohort) = self.cohort(number) {
@@ -362,24 +356,30 @@ impl Queue {
     /// The timer that goes off at this age, if one does.
     pub(super) fn stage_that_ends(&self, age: Duration) -> Option<usize> {
         let ends = &self.timers.ends[..self.timers.stages];
-        // Never early; late by what is usual, and twice what is tolerated.
+        // Never early, though on a short way; late by what is usual, and twice what is tolerated.
         (0..ends.len() - 1).find(|stage| {
             let late = Duration::from_nanos(self.late[*stage].max(0).unsigned_abs());
-            let last = ends[*stage] + late + 2 * self.timers.slack[*stage];
+            let last = ends[*stage] + self.way.usual() + late + 2 * self.timers.slack[*stage];
             age + Duration::from_millis(10) >= ends[*stage] && age < last
         })
     }
 
-    /// An entry left the queue for another reason than its timer.
-    pub(super) fn left(&mut self, at: Timestamp, birth: Timestamp, weight: u32) {
-        let number = self.number(birth);
-        let reached = self.stage_at(at.since(birth));
-        let Some(cohort) = self.cohort(number) else { return };
-        let stage = (0..=reached).rev().find(|stage| cohort.stages[*stage] > 0);
-        match stage {
-            Some(stage) => self.take(stage, number, u64::from(weight)),
+    /// An entry left the queue for another reason than its timer. `forgotten`: its birth may be later than this, and is not known.
+    pub(super) fn left(&mut self, at: Timestamp, birth: Timestamp, weight: u32, forgotten: bool) {
+        let first = self.number(birth);
+        let last = if forgotten { self.newest } else { first };
+        for number in first..=last {
+            let born = if number == first { birth } else { self.middle(number) };
+            let reached = self.stage_at(at.since(born).saturating_sub(self.way.usual()));
+            let Some(cohort) = self.cohort(number) else { continue };
+            if let Some(stage) = (0..=reached).rev().find(|stage| cohort.stages[*stage] > 0) {
+                return self.take(stage, number, u64::from(weight));
+            }
             // A cookie that came back.
-            None => cohort.doubtful = cohort.doubtful.saturating_sub(weight),
+            if cohort.doubtful > 0 {
+                cohort.doubtful = cohort.doubtful.saturating_sub(weight);
+                return;
+            }
         }
     }
 

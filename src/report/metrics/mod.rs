@@ -305,6 +305,7 @@ fn servers(families: &mut Families, folded: &Folded) {
 
 fn incidents(families: &mut Families, snapshot: &Snapshot, shown: &[ServerView], top: usize) {
     let running = || snapshot.incidents.iter().filter(|incident| incident.ended_at.is_none());
+    one(families, names::BACKLOG_NOTES_DROPPED, snapshot.backlog_notes_dropped);
     let mut raised = Family::new(families, names::INCIDENTS, &["kind"]);
     for (kind, count) in IncidentKind::ALL.iter().zip(snapshot.incidents_raised) {
         raised.sample(&[kind.as_label()], count as f64);

@@ -210,9 +210,17 @@ impl BacklogModel {
             }
             What::RepeatedAfterAck => {
                 self.recent.spoke();
-                if !self.deferral.after_ack(self.queue.stage_that_ends(note.age()), weight) {
+                let deferred = self.deferral.after_ack(self.queue.stage_that_ends(note.age()), note.number, weight);
+                if !deferred {
                     self.recent.overflowed(weight, note.age());
+                }
+                // Whatever was taken for its completion: its entry is there. A copy that shows no timer says nothing new.
+                if note.number > 0 {
                     self.came_again(note);
+                }
+                if deferred && note.number > 0 {
+                    // The host takes the answer to this one.
+                    self.leave(note);
                 }
             }
             // A full accept queue leaves it where it is.
@@ -223,11 +231,16 @@ impl BacklogModel {
                     self.deferral.completed(weight);
                 }
                 self.growth.add(-i64::from(weight));
-                let birth = self.displaced.birth(note.orig).unwrap_or(ts.minus(note.age()));
-                self.displaced.forget(note.orig);
-                self.queue.left(ts, birth, weight);
+                self.leave(note);
             }
         }
+    }
+
+    /// An entry is gone.
+    fn leave(&mut self, note: &Note) {
+        let birth = self.displaced.birth(note.orig).unwrap_or(note.ts.minus(note.age()));
+        self.displaced.forget(note.orig);
+        self.queue.left(note.ts, birth, note.weight);
     }
 
     /// A SYN-ACK came again.

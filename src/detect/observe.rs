@@ -150,6 +150,7 @@ impl EventSink for Observations {
         let failure = match event.kind {
             EventKind::Overdue { state: HandshakeState::SynSent, .. } => Some(Failure::Unanswered),
             EventKind::Overdue { state: HandshakeState::SynReceived, .. } => Some(Failure::Unacknowledged),
+            EventKind::NotTaken { .. } => Some(Failure::Unacknowledged),
             EventKind::Closed { outcome: Outcome::Refused, .. } => Some(Failure::Refused),
             EventKind::Closed {
                 outcome: Outcome::Reset,
@@ -287,6 +288,16 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
             }
             if !matches!(outcome, Outcome::Unanswered | Outcome::Abandoned | Outcome::Evicted) {
                 hear(tally, event.ts);
+            }
+        }
+        EventKind::NotTaken { overdue } => {
+            if allowed {
+                tally.count(Count::Allowed, weight);
+            } else {
+                tally.count(Count::NotTaken, weight);
+                if !overdue {
+                    tally.count(Count::NotTakenInTime, weight);
+                }
             }
         }
         EventKind::UnsolicitedSynAck

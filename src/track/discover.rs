@@ -57,7 +57,8 @@ impl Tracker {
             | Step::Reset
             | Step::RepeatSyn
             | Step::Supersede
-            | Step::Cross => {}
+            | Step::Cross
+            | Step::Spoken => {}
         }
     }
 

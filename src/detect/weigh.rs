@@ -3,7 +3,7 @@
 //! Reads and weighs; raises nothing.
 
 use super::classify::Features;
-use super::incident::{IncidentKind, ServerMode, Severity};
+use super::incident::{IncidentKind, Severity};
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
 use super::tally::{Count, PATIENCE, Tally};
 use super::watch::{BUSY_BINS, WINDOW, Watch};
@@ -157,6 +157,7 @@ impl Watch {
             answered: self.both(Count::Answered),
             answer_repeated: self.both(Count::AnswerRepeated),
             answer_after_ack: self.both(Count::AnswerAfterAck),
+            not_taken: self.both(Count::NotTaken),
             refused: self.both(Count::Refused),
             // Reading the sketches takes a few microseconds: only where it matters.
             sources: if with_sources { self.distinct().0 } else { 0.0 },
@@ -180,12 +181,12 @@ impl Watch {
         {
             return Some(IncidentKind::Outage);
         }
-        if features.mode().0 == ServerMode::AcceptOverflow || features.does_not_accept() {
+        if features.turns_away() || features.does_not_accept() {
             return Some(IncidentKind::AcceptOverflow);
         }
         // Ten times the usual completions, and enough of them to matter.
-        let rate = features.completed / self.window_bins() * BINS_PER_SECOND;
-        let surge = features.history >= 120.0 && features.completed >= 10.0 * features.usual_completed;
+        let rate = features.taken() / self.window_bins() * BINS_PER_SECOND;
+        let surge = features.history >= 120.0 && features.taken() >= 10.0 * features.usual_completed;
         (surge && rate >= 50.0).then_some(IncidentKind::FlashCrowd)
     }
 

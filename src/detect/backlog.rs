@@ -210,7 +210,8 @@ impl BacklogModel {
             }
             What::RepeatedAfterAck => {
                 self.recent.spoke();
-                let deferred = self.deferral.after_ack(self.queue.stage_that_ends(note.age()), note.number, weight);
+                let deferred =
+                    self.deferral.after_ack(self.queue.stage_that_ends(note.age()), note.number, weight);
                 if !deferred {
                     self.recent.overflowed(weight, note.age());
                 }

@@ -62,6 +62,8 @@ pub(super) struct Features {
     pub(super) answers: bool,
     /// By the model of its queue, its accept queue is full.
     pub(super) overflows: bool,
+    /// By the same model, SYNs left without an answer in the last seconds.
+    pub(super) unanswered: f64,
     /// Seconds of traffic heard since the oldest of these overdue attempts could have begun.
     pub(super) heard: f64,
 }
@@ -89,6 +91,9 @@ const MANY_EACH: f64 = 100.0;
 /// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
 /// in good faith opens a hundred connections to it each second.
 const HAMMERED: f64 = 1_000.0;
+
+/// So many SYNs without an answer within seconds are not lost ones.
+const MANY_UNANSWERED: f64 = 8.0;
 
 /// Share, and 0 where there is nothing to share.
 pub(super) fn share(part: f64, whole: f64) -> f64 {
@@ -134,7 +139,7 @@ impl Features {
     /// Of the whole window: what is not taken shows seconds after its SYN.
     fn accepts_less(&self) -> bool {
         let asked_as_usual = self.asked_as_usual() && self.attempts <= 2.0 * self.usual_attempts + 5.0;
-        asked_as_usual || self.answered < 0.5 * self.attempts
+        asked_as_usual || self.answered < 0.5 * self.attempts || self.unanswered >= MANY_UNANSWERED
     }
 
     /// Its SYN-ACKs come again after the ACK. Of more attempts than usual, that is only said once their second repetition had its
@@ -171,8 +176,7 @@ impl Features {
         }
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
-        if crowd >= 2.0 * unresolved
-            && (self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed)
+        if crowd >= 2.0 * unresolved && (self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed)
         {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }

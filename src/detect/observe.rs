@@ -60,7 +60,7 @@ pub struct Observations {
     pub(super) allowed: Vec<u64>,
     /// Events for the queue models.
     pub(super) notes: Notes,
-    /// Half-open connections that showed.
+    /// Half-open connections and oddities that showed.
     pub(super) discoveries: Found,
     /// The last server that something failed at, which in a flood is the next one as well.
     last: (Endpoint, Destination),
@@ -168,11 +168,11 @@ impl EventSink for Observations {
                 self.note_stray(flow, reset);
                 return;
             }
-            EventKind::HalfOpen { .. } => {
-                self.discoveries.note(event);
+            EventKind::HalfOpen { .. } | EventKind::SimultaneousOpen | EventKind::Oddity(_) => {
+                self.discoveries.note(event, &self.hash);
                 return;
             }
-            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen | EventKind::Oddity(_) => return,
+            EventKind::Mismatched { .. } => return,
             EventKind::Opened { .. }
             | EventKind::Untracked { .. }
             | EventKind::SynRetransmitted { .. }

@@ -167,6 +167,7 @@ impl Watch {
             history: self.attempts.bins(),
             answers: self.answers,
             overflows: self.overflows(),
+            unanswered: self.queue.as_ref().map_or(0.0, |reading| reading.verdict.unanswered),
             heard: heard.since(began).as_secs_f64(),
         }
     }

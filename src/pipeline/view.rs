@@ -81,6 +81,7 @@ impl SnapshotSource for Sensor {
         snapshot.incidents = judge.detector.incidents();
         snapshot.incidents_raised = judge.detector.raised();
         snapshot.half_open.untold = judge.detector.discoveries_untold();
+        snapshot.handshakes.oddities_untold = judge.detector.oddities_untold();
         snapshot
     }
 
@@ -169,6 +170,7 @@ pub(super) fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
         syn_retransmissions: ledger.syn_retransmissions,
         syn_ack_retransmissions: ledger.syn_ack_retransmissions,
         closed: ledger.closed,
+        not_taken: ledger.not_taken,
         untracked: ledger.untracked,
         open_syn_sent: open - syn_received,
         open_syn_received: syn_received,
@@ -177,6 +179,7 @@ pub(super) fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
         old_duplicate_syns: ledger.oddities[Oddity::OldDuplicateSyn as usize],
         disowned_syns: ledger.oddities[Oddity::DisownedSyn as usize],
         challenge_acks: ledger.oddities[Oddity::ChallengeAck as usize],
+        oddities_untold: 0,
         backscatter_syn_ack: ledger.unsolicited_syn_ack,
         backscatter_rst: ledger.unsolicited_rst,
     }

@@ -227,7 +227,8 @@ impl Flood {
             _ if !random.chance(self.answered) => Script::Unanswered { syns: 1 },
             Answers::Drop => Script::Unanswered { syns: 1 },
             Answers::Queue => {
-                let (syn_acks, after) = (self.syn_acks, self.ack_after.as_millis().min(u32::MAX.into()) as u32);
+                let (syn_acks, after) =
+                    (self.syn_acks, self.ack_after.as_millis().min(u32::MAX.into()) as u32);
                 match self.acks {
                     Acks::None => Script::Abandoned { syn_acks },
                     Acks::Wrong => Script::InVain { beyond: 1, after, syn_acks },

@@ -85,7 +85,10 @@ impl Tracker {
                     self.counts.syn_ack_latency.observe(age);
                 }
                 self.counts.handshake_duration.observe(age);
-                self.table.remembered.remember(flow, Ended::of(before, End::Completed, now), now);
+                let unanswered =
+                    segment.kind != SegmentKind::SynAck && before.state == HandshakeState::SynSent;
+                let end = if unanswered { End::Unanswered } else { End::Completed };
+                self.table.remembered.remember(flow, Ended::of(before, end, now), now);
                 self.closed(before, Outcome::Completed, age)
             }
             Step::Refuse => {

@@ -40,8 +40,13 @@ impl Tracker {
         self.counts.syn_ack_retransmissions += 1;
         self.answered_again(segment, sink);
         let weight = 1 << ended.level;
-        let (after_ack, age) = (ended.end == End::Completed, ended.age(segment.ts));
-        let kind = EventKind::SynAckRetransmitted { after_ack, age, count: if after_ack { timers } else { 0 } };
+        let (after_ack, age) = (ended.end.is_completed(), ended.age(segment.ts));
+        if ended.end == End::Unanswered {
+            // Another interface showed it late, or nobody had seen this responder answer before.
+            self.table.visibility.saw(flow.resp);
+        }
+        let kind =
+            EventKind::SynAckRetransmitted { after_ack, age, count: if after_ack { timers } else { 0 } };
         sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
         if after_ack && timers == NOT_TAKEN {
             self.counts.not_taken += 1;

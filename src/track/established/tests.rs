@@ -156,7 +156,11 @@ fn whoever_was_never_used_makes_room_first() {
     }
     world.send(SERVER, client(0), ACK, 300, 100, 10);
     world.send(client(0), SERVER, RST, 100, 0, 0);
-    assert_eq!(world.found(), [HalfOpenCase::ResetOnData], "a crowd that only shook hands did not displace it");
+    assert_eq!(
+        world.found(),
+        [HalfOpenCase::ResetOnData],
+        "a crowd that only shook hands did not displace it"
+    );
 }
 
 #[test]

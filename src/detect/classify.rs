@@ -139,7 +139,12 @@ impl Features {
     /// Of the whole window: what is not taken shows seconds after its SYN.
     fn accepts_less(&self) -> bool {
         let asked_as_usual = self.asked_as_usual() && self.attempts <= 2.0 * self.usual_attempts + 5.0;
-        asked_as_usual || self.answered < 0.5 * self.attempts || self.unanswered >= MANY_UNANSWERED
+        asked_as_usual || self.leaves_unanswered()
+    }
+
+    /// It leaves SYNs without an answer.
+    pub(super) fn leaves_unanswered(&self) -> bool {
+        self.answered < 0.5 * self.attempts || self.unanswered >= MANY_UNANSWERED
     }
 
     /// Its SYN-ACKs come again after the ACK. Of more attempts than usual, that is only said once their second repetition had its
@@ -150,7 +155,7 @@ impl Features {
     }
 
     /// Most of what stays unresolved was acknowledged, and it has no room to accept it.
-    pub(super) fn has_no_room(&self) -> bool {
+    fn has_no_room(&self) -> bool {
         self.not_taken >= 0.5 * self.units && self.not_taken > 0.0 && self.accepts_less()
     }
 

@@ -221,8 +221,8 @@ impl Court {
             && reconsiders(kind)
             && let Verdict::Raise(now) = features.verdict()
             && (kind != IncidentKind::AcceptOverflow || is_flood(now))
-            // After a flood ended, what it left unaccepted goes on for a while.
-            && !(is_flood(kind) && now == IncidentKind::AcceptOverflow && features.has_no_room())
+            // After a flood ended, the server repeats itself for a while with no more asked of it than usual.
+            && (!is_flood(kind) || now != IncidentKind::AcceptOverflow || features.leaves_unanswered())
         {
             kind = now;
         }

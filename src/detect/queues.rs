@@ -29,6 +29,10 @@ const NOTES: usize = 16_384;
 /// queues hold. What is not noted came while every queue was full.
 const OPENINGS: usize = NOTES * 3 / 4;
 
+/// A server may have so many times the free notes: one that is flooded comes to rest at 8/9, and the others' models go on (dynamic
+/// thresholds, Choudhury and Hahne 1998; as in `track/shares.rs`).
+const SHARE: usize = 8;
+
 /// The configured servers that are one address and port, in order and each once; as many as have a model.
 fn modelled(servers: &[ServerConfig]) -> impl Iterator<Item = (Endpoint, &ServerConfig)> {
     let one = servers.iter().filter(|server| is_one_server(server));
@@ -46,6 +50,8 @@ pub(super) struct Notes {
     /// The last server asked for: one and the same comes again and again.
     last: Option<(Endpoint, Option<u16>)>,
     notes: Vec<Note>,
+    /// Of them, by number of the model.
+    of_seat: Box<[u16; MODELS]>,
     any: bool,
     /// The list of servers it works by.
     generation: u64,
@@ -58,6 +64,7 @@ impl Notes {
             servers: vec![None; PLACES].into(),
             last: None,
             notes: Vec::new(),
+            of_seat: Box::new([0; MODELS]),
             any: false,
             generation: 0,
         };
@@ -110,9 +117,14 @@ impl Notes {
             }
         };
         let opens = matches!(event.kind, EventKind::Opened { .. } | EventKind::Answered { .. });
-        if self.notes.len() < if opens { OPENINGS } else { NOTES }
-            && let Some(note) = seat.and_then(|seat| Note::of(event, hash, seat))
+        let free = if opens { OPENINGS } else { NOTES }.saturating_sub(self.notes.len());
+        if free > 0
+            && let Some(seat) = seat
+            && let Some(taken) = self.of_seat.get_mut(usize::from(seat))
+            && usize::from(*taken) < SHARE * free
+            && let Some(note) = Note::of(event, hash, seat)
         {
+            *taken += 1;
             self.notes.push(note);
         }
     }
@@ -241,6 +253,7 @@ impl Queues {
             seats.get(usize::from(note.seat)).is_some_and(|seat| seat.since <= notes.generation)
         };
         self.notes.extend(notes.notes.drain(..).filter(meant));
+        notes.of_seat.fill(0);
         if notes.generation != *generation {
             notes.generation = *generation;
             notes.follow(numbers.iter().map(|(at, number)| (*at, *number)), hash);
@@ -315,6 +328,28 @@ mod tests {
             notes.take(&opened(server(number)), &hash);
         }
         assert_eq!(notes.notes.iter().map(|note| note.seat).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn one_flooded_server_leaves_notes_to_the_others() {
+        let hash = KeyedHash::new(3);
+        let mut notes = Notes::new(&[configured(1), configured(2)], &hash);
+        let mut queues = Queues::new(&[configured(1), configured(2)], 3);
+        for _ in 0..2 {
+            let again =
+                EventKind::SynAckRetransmitted { after_ack: false, age: Default::default(), count: 7 };
+            for _ in 0..4 * NOTES {
+                notes.take(&opened(server(1)), &hash);
+                notes.take(&HandshakeEvent { kind: again, ..opened(server(1)) }, &hash);
+            }
+            let before = notes.notes.len();
+            assert!((NOTES * 8 / 10..NOTES * 9 / 10).contains(&before), "{before}");
+            for _ in 0..200 {
+                notes.take(&HandshakeEvent { kind: again, ..opened(server(2)) }, &hash);
+            }
+            assert_eq!(notes.notes.len(), before + 200);
+            queues.absorb(&mut notes);
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! How fast the whole pipeline is, beside bare libpcap and tcpdump on the same files; how much memory an entry takes; whether
 //! a frame costs more when millions of entries are open. Prints Markdown tables: `cargo bench --bench throughput`.
 //!
-//! Every figure is a ratio or a median of alternating repeats within one run, in processor time, so that a busy machine changes
-//! all of them alike. What is bound by memory still suffers more from neighbours than what is not: measure on a quiet machine.
+//! Every figure is a ratio or a median of alternating repeats within one run, so that a busy machine changes all of them alike; both
+//! as time that passes and as processor time of all threads. What is bound by memory still suffers more from neighbours than what
+//! is not, and the sensor uses a second processor where there is one: measure on a quiet machine.
 //! `-- --small` does it all with a fiftieth of the frames, to see that it works.
 
 #![allow(
@@ -64,9 +65,9 @@ fn main() {
 
 fn throughput(syns: u64, seconds: u64) {
     println!(
-        "| trace | frames | reader | median ns of processor time a frame | frames a second | times bare libpcap |"
+        "| trace | frames | reader | ns a frame | times bare libpcap | frames a second | processor ns a frame | times bare libpcap |"
     );
-    println!("| --- | ---: | --- | ---: | ---: | ---: |");
+    println!("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |");
     let directory = Directory::make();
     let flood = directory.0.join("flood.pcap");
     let mix = directory.0.join("mix.pcap");
@@ -101,14 +102,24 @@ fn compare(name: &str, path: &Path) {
     let mut times = vec![Vec::with_capacity(REPEATS); readers.len()];
     for _ in 0..REPEATS {
         for ((_, read), times) in readers.iter_mut().zip(&mut times) {
-            times.push(processor(read));
+            let begun = Instant::now();
+            let busy = processor(read);
+            times.push((begun.elapsed().as_secs_f64(), busy));
         }
     }
-    let medians: Vec<f64> = times.into_iter().map(median).collect();
-    for ((reader, _), seconds) in readers.iter().zip(&medians) {
-        let each = seconds / frames as f64;
-        let ratio = seconds / medians[0];
-        println!("| {name} | {frames} | {reader} | {:.0} | {:.0} | {ratio:.2} |", each * 1e9, 1.0 / each);
+    let median_of = |times: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| median(times.iter().map(of).collect());
+    let passed: Vec<f64> = times.iter().map(|times| median_of(times, |both| both.0)).collect();
+    let busy: Vec<f64> = times.iter().map(|times| median_of(times, |both| both.1)).collect();
+    for (number, (reader, _)) in readers.iter().enumerate() {
+        let [each, processor] = [passed[number], busy[number]].map(|seconds| seconds / frames as f64);
+        println!(
+            "| {name} | {frames} | {reader} | {:.0} | {:.2} | {:.0} | {:.0} | {:.2} |",
+            each * 1e9,
+            passed[number] / passed[0],
+            1.0 / each,
+            processor * 1e9,
+            busy[number] / busy[0]
+        );
     }
 }
 
@@ -257,19 +268,18 @@ fn timed(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Seconds of processor time: on a machine with other work, what a frame costs rather than how long it waited for its turn.
+/// Seconds of processor time, of all threads and of children: on a machine with other work, what a frame costs rather than how long
+/// it waited for its turn.
 fn processor(work: impl FnOnce()) -> f64 {
-    let (thread, children) = (thread_time(), children_time());
+    let (own, children) = (own_time(), children_time());
     work();
-    thread_time() - thread + children_time() - children
+    own_time() - own + children_time() - children
 }
 
-/// Processor time of this thread, seconds (proc(5), `schedstat`).
-fn thread_time() -> f64 {
-    let text =
-        std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux with scheduler statistics");
-    let nanos: f64 = text.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
-    nanos / 1e9
+/// Processor time of this process, seconds.
+fn own_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Processor time of the children waited for, seconds (proc(5), `stat`, fields 16 and 17, in hundredths).

@@ -339,7 +339,7 @@ impl Court {
         watch.weigh_occupancy(&self.config, units, mean);
         let rising = sum >= h / 2.0;
         if watch.incident.is_none()
-            && sum < watch.baseline.freeze(h)
+            && sum < watch.baseline.freeze(h, watch.cusum.leading())
             && watch.crowded == 0
             && !watch.is_suspiciously_new()
         {

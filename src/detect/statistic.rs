@@ -253,9 +253,14 @@ impl Baseline {
         }
     }
 
-    /// Mean a bin, where `completed` handshakes a bin are usual beside it.
+    /// Mean a bin, where `completed` handshakes a bin are usual beside it; with one standard error of it on top, for what it is
+    /// worth so far. Without that a mean that the first minutes put a tenth too low adds up to an alarm (see the tests); as what
+    /// is learned settles, the slow floods must not pay for it any more.
     pub(super) fn mean(&self, completed: f64) -> f64 {
-        self.blend(self.assumed(completed)).max(LEAST_MEAN)
+        let mean = self.blend(self.assumed(completed)).max(LEAST_MEAN);
+        let bins = self.mean.bins();
+        let error = (self.phi() * mean / (bins + PRIOR_WEIGHT)).sqrt();
+        mean + error * HALF_LIFE / (HALF_LIFE + bins)
     }
 
     /// Variance over mean, at least 1: the largest of the three scales.
@@ -279,11 +284,12 @@ impl Baseline {
         (self.mean.value() * n + prior * weight) / (n + weight)
     }
 
-    /// The sum below which a bin still counts as peace: half the threshold, a quarter while little is known, so that a flood
-    /// that comes with the key does not become its baseline. Less for good would leave out so much of peace that its spread is
-    /// under-estimated, and then more still.
-    pub(super) fn freeze(&self, threshold: f64) -> f64 {
-        threshold * if self.is_new() { 0.25 } else { 0.5 }
+    /// The sum below which a bin still counts as peace: half the threshold; a quarter while little is known and the hypothesis that
+    /// leads (`shift` a bin) would double the mean, so that a flood that comes with the key does not become its baseline. Less
+    /// than that for a small shift would hold on to a mean that a few dozen bins put too low, until it looks like a flood.
+    pub(super) fn freeze(&self, threshold: f64, shift: Option<f64>) -> f64 {
+        let doubles = shift.is_some_and(|shift| shift >= self.mean.value());
+        threshold * if self.is_new() && doubles { 0.25 } else { 0.5 }
     }
 
     /// Less than two minutes of peace seen.

@@ -5,6 +5,7 @@
 mod lens;
 mod memory;
 mod packets;
+mod relay;
 mod remember;
 mod shared;
 mod targets;

@@ -1,6 +1,7 @@
 //! The loop of one packet thread. Frames of one source go through here, one after another, to the end.
 
 use super::lens::Lens;
+use super::relay::Relay;
 use super::shared::{Published, Sensor, Thread};
 use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
 use crate::decode::segment::SegmentKind;
@@ -43,7 +44,7 @@ struct PacketLoop<'a> {
     thread: Arc<Thread>,
     time: NetworkTime,
     tracker: Tracker,
-    observations: Observations,
+    relay: Relay<Observations>,
     frames: FrameTally,
     lens: Lens,
     bin_ends: Option<Timestamp>,
@@ -93,7 +94,7 @@ impl<'a> PacketLoop<'a> {
             thread,
             time: NetworkTime::new(),
             tracker,
-            observations: sensor.observations(),
+            relay: Relay::new(sensor.observations()),
             frames: FrameTally::default(),
             lens: Lens::new(sensor.evidence()),
             bin_ends: None,
@@ -114,7 +115,7 @@ impl<'a> PacketLoop<'a> {
             Decoded::Tcp(segment) => {
                 self.frames.tcp += 1;
                 self.frames.segments[segment.kind as usize] += 1;
-                self.tracker.take(segment, &mut self.observations);
+                self.tracker.take(segment, &mut self.relay);
                 self.lens.see(frame, &segment);
             }
             Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
@@ -139,13 +140,13 @@ impl<'a> PacketLoop<'a> {
             self.close_bins(now);
         }
         self.catch_up();
-        self.tracker.advance(now, &mut self.observations);
+        self.tracker.advance(now, &mut self.relay);
     }
 
     /// What waits for memory has its effect.
     #[inline]
     fn catch_up(&mut self) {
-        self.tracker.catch_up(&mut self.observations);
+        self.tracker.catch_up(&mut self.relay);
     }
 
     #[cold]
@@ -159,9 +160,9 @@ impl<'a> PacketLoop<'a> {
         let silent_from = end.plus(LONGEST_SILENCE);
         self.catch_up();
         while end <= now {
-            self.tracker.advance(end, &mut self.observations);
+            self.tracker.advance(end, &mut self.relay);
             self.publish();
-            self.sensor.bin_closed(&self.thread, &mut self.observations, end);
+            self.sensor.bin_closed(&self.thread, &mut self.relay.settled(), end);
             end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };
         }
         self.bin_ends = Some(end);
@@ -174,7 +175,7 @@ impl<'a> PacketLoop<'a> {
     fn adopt_settings(&mut self) {
         if let Some((table, observations)) = self.sensor.changed_settings(&self.thread) {
             self.tracker.reconfigure(&table);
-            self.observations = observations;
+            self.relay.restart(observations);
         }
         self.keep_evidence();
     }
@@ -209,9 +210,9 @@ impl<'a> PacketLoop<'a> {
     fn end(&mut self) {
         self.catch_up();
         if let Some(end) = self.bin_ends {
-            self.tracker.finish(&mut self.observations);
+            self.tracker.finish(&mut self.relay);
             self.publish();
-            self.sensor.thread_ended(&self.thread, &mut self.observations, end);
+            self.sensor.thread_ended(&self.thread, &mut self.relay.settled(), end);
         }
         self.publish();
     }

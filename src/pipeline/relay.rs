@@ -1,0 +1,259 @@
+//! Events on their way from the tracker to the detector's sums, a few thousand at a time. Where so many come that it matters, a
+//! second thread sums them up while the packet thread goes on.
+//!
+//! Decides nothing and loses nothing: whoever wants the sums waits until everything said before is in them, in its order.
+
+use super::shared::lock;
+use crate::track::event::{EventSink, HandshakeEvent};
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{Builder, JoinHandle, available_parallelism};
+
+/// Events handed over together: enough that waking a thread for them (a few microseconds) costs each of them next to nothing, few
+/// enough that both sides find them in a cache. Fewer in a bin are summed up by the packet thread itself.
+const BATCH: usize = 2048;
+
+/// Batches there are: one being filled, one being summed up, two between them for a moment in which one side is held up. Then the
+/// packet thread waits, as it would if it did the work itself.
+const BATCHES: usize = 4;
+
+type Batch = Vec<HandshakeEvent>;
+
+/// Takes a packet thread's events in, for `S`: its sums.
+pub(super) struct Relay<S> {
+    sums: Arc<Mutex<S>>,
+    filling: Batch,
+    /// Emptied, to be filled again.
+    spare: Batches,
+    /// Handed over and not come back.
+    under_way: usize,
+    second: Second,
+}
+
+type Batches = Vec<Batch>;
+
+/// The thread that sums up.
+enum Second {
+    /// Nothing asked for one so far.
+    NotYet,
+    /// This machine has one processor, or no thread could be had: the packet thread does it.
+    Nobody,
+    Somebody {
+        work: SyncSender<Batch>,
+        done: Receiver<Batch>,
+        thread: JoinHandle<()>,
+    },
+}
+
+impl<S: EventSink + Send + 'static> Relay<S> {
+    /// Sums up into `sums`.
+    pub(super) fn new(sums: S) -> Self {
+        let alone = available_parallelism().is_ok_and(|processors| processors.get() == 1);
+        Self {
+            sums: Arc::new(Mutex::new(sums)),
+            filling: Batch::with_capacity(BATCH),
+            spare: Batches::with_capacity(BATCHES),
+            under_way: 0,
+            second: if alone { Second::Nobody } else { Second::NotYet },
+        }
+    }
+
+    /// The sums, with everything in them that was said so far.
+    pub(super) fn settled(&mut self) -> MutexGuard<'_, S> {
+        while self.under_way > 0 {
+            let back = self.take_back();
+            self.spare.push(back);
+        }
+        sum_up(&self.sums, &mut self.filling);
+        lock(&self.sums)
+    }
+
+    /// Goes on with other sums; those so far are given up.
+    pub(super) fn restart(&mut self, sums: S) {
+        *self.settled() = sums;
+    }
+
+    /// The batch is full.
+    #[cold]
+    fn pass_on(&mut self) {
+        if matches!(self.second, Second::NotYet) {
+            self.second = Second::start(&self.sums);
+        }
+        let Second::Somebody { work, .. } = &self.second else {
+            sum_up(&self.sums, &mut self.filling);
+            return;
+        };
+        let full = std::mem::take(&mut self.filling);
+        // Never waits: there is room for as many batches as there are. It fails only where the thread is gone; see `take_back`.
+        let _ = work.send(full);
+        self.under_way += 1;
+        self.filling = match self.spare.pop() {
+            Some(empty) => empty,
+            None if self.under_way < BATCHES => Batch::with_capacity(BATCH),
+            None => self.take_back(),
+        };
+    }
+
+    /// Waits for the oldest batch under way. Where the other thread panicked this one does, for the supervisor to see.
+    fn take_back(&mut self) -> Batch {
+        self.under_way -= 1;
+        match std::mem::replace(&mut self.second, Second::Nobody) {
+            Second::Somebody { work, done, thread } => match done.recv() {
+                Ok(batch) => {
+                    self.second = Second::Somebody { work, done, thread };
+                    batch
+                }
+                Err(_) => match thread.join() {
+                    Ok(()) => Batch::with_capacity(BATCH),
+                    Err(panic) => resume_unwind(panic),
+                },
+            },
+            Second::NotYet | Second::Nobody => Batch::with_capacity(BATCH),
+        }
+    }
+}
+
+impl<S: EventSink + Send + 'static> EventSink for Relay<S> {
+    #[inline]
+    fn on_event(&mut self, event: &HandshakeEvent) {
+        self.filling.push(*event);
+        if self.filling.len() == BATCH {
+            self.pass_on();
+        }
+    }
+}
+
+impl<S> Drop for Relay<S> {
+    fn drop(&mut self) {
+        if let Second::Somebody { work, thread, .. } = std::mem::replace(&mut self.second, Second::Nobody) {
+            // Without a sender it ends by itself, when it has summed up what is left.
+            drop(work);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Second {
+    fn start<S: EventSink + Send + 'static>(sums: &Arc<Mutex<S>>) -> Self {
+        let (work, batches) = sync_channel::<Batch>(BATCHES);
+        let (back, done) = sync_channel(BATCHES);
+        let sums = Arc::clone(sums);
+        let thread = Builder::new().name("events".to_owned()).spawn(move || {
+            for mut batch in batches {
+                sum_up(&sums, &mut batch);
+                if back.send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        thread.map_or(Self::Nobody, |thread| Self::Somebody { work, done, thread })
+    }
+}
+
+/// One lock for all of them.
+fn sum_up<S: EventSink>(sums: &Mutex<S>, events: &mut Batch) {
+    if events.is_empty() {
+        return;
+    }
+    let mut sums = lock(sums);
+    for event in events.iter() {
+        sums.on_event(event);
+    }
+    events.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::segment::Endpoint;
+    use crate::time::Timestamp;
+    use crate::track::event::EventKind;
+    use crate::track::flow::Flow;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    fn event(number: u32) -> HandshakeEvent {
+        let end = Endpoint::new(Ipv4Addr::LOCALHOST.into(), 80);
+        let flow = Flow { orig: end, resp: end };
+        HandshakeEvent { ts: Timestamp::EPOCH, flow, weight: number, kind: EventKind::SimultaneousOpen }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// However many come between two looks: all are there, in their order.
+        #[test]
+        fn nothing_is_lost_and_the_order_stays(
+            bins in prop::collection::vec(0..3 * (BATCHES * BATCH) as u32, 0..6),
+            alone: bool,
+        ) {
+            let mut relay = Relay::new(Vec::new());
+            if alone {
+                relay.second = Second::Nobody;
+            }
+            let mut said = 0;
+            for bin in bins {
+                for _ in 0..bin {
+                    relay.on_event(&event(said));
+                    said += 1;
+                }
+                let sums = relay.settled();
+                prop_assert_eq!(sums.len(), said as usize);
+                prop_assert!(sums.iter().enumerate().all(|(at, event)| event.weight == at as u32));
+            }
+        }
+    }
+
+    /// Takes its time, so that all batches are under way at once.
+    struct Slow(Vec<u32>, SyncSender<()>, Receiver<()>);
+
+    impl EventSink for Slow {
+        fn on_event(&mut self, event: &HandshakeEvent) {
+            if self.0.is_empty() {
+                self.1.send(()).unwrap();
+                self.2.recv().unwrap();
+            }
+            self.0.push(event.weight);
+        }
+    }
+
+    #[test]
+    fn a_second_thread_sums_up_and_the_batches_stay_as_many() {
+        let ((begun, wait), (go, may_go)) = (sync_channel(1), sync_channel(1));
+        let mut relay = Relay::new(Slow(Vec::new(), begun, may_go));
+        relay.second = Second::NotYet;
+        let before_waiting = (BATCHES - 1) * BATCH;
+        for number in 0..before_waiting - 1 {
+            relay.on_event(&event(number as u32));
+        }
+        wait.recv().unwrap();
+        assert_eq!(relay.under_way, BATCHES - 2, "this thread goes on while the other is held up");
+        go.send(()).unwrap();
+        for number in before_waiting - 1..20 * BATCH {
+            relay.on_event(&event(number as u32));
+        }
+        assert!(relay.settled().0.iter().enumerate().all(|(at, number)| at as u32 == *number));
+        assert_eq!((relay.under_way, relay.spare.len()), (0, BATCHES - 1));
+    }
+
+    struct Broken;
+
+    impl EventSink for Broken {
+        fn on_event(&mut self, _: &HandshakeEvent) {
+            panic!("broken");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_second_thread_is_one_of_the_first() {
+        let mut relay = Relay::new(Broken);
+        relay.second = Second::NotYet;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for number in 0..20 * BATCH {
+                relay.on_event(&event(number as u32));
+            }
+        }));
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"broken"));
+    }
+}

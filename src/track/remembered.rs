@@ -97,7 +97,7 @@ fn timer(age: Duration) -> u8 {
     }
     // Rounds log2(age + 1 s): 2x^2 has twice the logarithm and one more.
     let seconds = age.as_secs_f64().min(127.0) + 1.0;
-    1 << ((2.0 * seconds * seconds) as u32).ilog2() / 2
+    1 << (((2.0 * seconds * seconds) as u32).ilog2() / 2)
 }
 
 fn millis(at: Timestamp) -> u32 {

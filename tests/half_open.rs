@@ -12,19 +12,25 @@
 )]
 #![allow(unreachable_pub, reason = "its modules are its own")]
 
+#[path = "half_open/record.rs"]
+mod record;
 mod support;
 
 use halfopen::config::Config;
+use halfopen::decode::segment::TcpFlags;
 use halfopen::pipeline::Sensor;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::synth::Scenario;
 use halfopen::synth::source::SynthSource;
+use halfopen::track::event::Outcome;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::helper::{self, TASK};
 use support::namespaces::{Namespaces, ORIGINATOR, SERVER, SERVER_LINK};
@@ -125,10 +131,16 @@ fn each_way_of_showing_is_told_once_with_the_right_end() {
         ("halfopen_handshake_oddities_total{kind=\"challenge_ack\"}", 1),
         // The one that is back, and the one that is suspected.
         ("halfopen_established_connections", 2),
-        ("halfopen_journal_written_total", 3),
+        // And the challenge, by its name.
+        ("halfopen_journal_written_total", 4),
+        ("halfopen_handshake_oddities_untold_total", 0),
     ] {
         assert!(metrics.contains(&format!("\n{series} {value}\n")), "{series}: {metrics}");
     }
+    let odd = lines(&journal, "oddity");
+    assert_eq!(odd.len(), 1, "{odd:#?}");
+    assert_eq!(odd[0]["oddity"]["kind"], "challenge_ack");
+    assert_eq!(odd[0]["oddity"]["originator"], format!("{ORIGINATOR}:{BACK}"));
     sensor.stop();
 }
 
@@ -140,6 +152,9 @@ fn ten_thousand_ordinary_connections_are_no_discovery() {
     let journal = signs.0.join("journal.jsonl");
     let mut sensor = Running::start(&namespaces.servers, &signs.0, &journal);
     let address = format!("{SERVER}:80");
+    let keep = std::env::var_os("HALFOPEN_RECORD").map(PathBuf::from);
+    let capture = signs.0.join("ordinary.pcap");
+    let tcpdump = keep.as_ref().map(|_| record_to(&namespaces, &capture));
     let serve = format!("serve {address} {}", signs.0.display());
     let mut server = Process::start(&mut helper::command(&namespaces.servers, &serve));
     server.wait_for_line(helper::LISTENING, PATIENCE);
@@ -171,6 +186,37 @@ fn ten_thousand_ordinary_connections_are_no_discovery() {
     }
     assert_eq!(told(&journal), Vec::<Value>::new());
     sensor.stop();
+    if let (Some(directory), Some(mut tcpdump)) = (keep, tcpdump) {
+        tcpdump.signal(Signal::Interrupt);
+        assert!(tcpdump.wait(PATIENCE).success());
+        assert!(tcpdump.stderr().contains("\n0 packets dropped by kernel"), "{}", tcpdump.stderr());
+        record::write(&capture, &directory.join("ordinary.zst"));
+    }
+}
+
+/// The same of a run that was recorded, where nobody may make namespaces.
+#[test]
+fn ten_thousand_recorded_connections_are_no_discovery() {
+    let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/half_open/ordinary.zst");
+    let (source, packets) = record::read(&record);
+    let syns = packets.iter().filter(|packet| packet.flags == TcpFlags::SYN);
+    let (ports, syns) = syns.fold((BTreeSet::new(), 0), |(mut ports, syns), syn| {
+        ports.insert(syn.src.port);
+        (ports, syns + 1)
+    });
+    assert_eq!(syns, ORDINARY);
+    assert!(ports.len() <= ORDINARY - ORDINARY / 5 + CLIENTS * PORTS, "{} ports", ports.len());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&told);
+    let sensor = Sensor::repeatable(&Config::default(), Box::new(|_| {}));
+    sensor.on_discovery(Box::new(move |found| hear.lock().unwrap().push(found.clone())));
+    sensor.run_source(source).unwrap();
+    let snapshot = sensor.snapshot();
+    assert_eq!(snapshot.handshakes.closed[Outcome::Completed as usize], ORDINARY as u64);
+    assert_eq!((snapshot.established.followed, snapshot.established.evicted), (0, 0));
+    let counts = snapshot.half_open;
+    assert_eq!([counts.reconnect, counts.reset_on_data, counts.suspicions, counts.untold], [0; 4]);
+    assert_eq!(*told.lock().unwrap(), []);
 }
 
 /// Crashes told by the generator of the tests, which knows nothing of how they are found: every one, and nothing else.
@@ -197,6 +243,28 @@ fn generated_crashes_are_found_and_nothing_else() {
     let anything_else = "refused = 0.1\nunanswered = 0.1\nabandoned = 0.1\nreset = 0.1\nfast_open = 0.1\n\
                          simultaneous = 0.1\naccept_overflow = 0.1";
     assert_eq!(found(anything_else), [0, 0, 0]);
+}
+
+/// Keeps what passes the servers' end of the link, headers only.
+fn record_to(namespaces: &Namespaces, capture: &Path) -> Process {
+    let mut tcpdump = Namespaces::command(&namespaces.servers, "tcpdump");
+    tcpdump.args([
+        "-n",
+        "-U",
+        "--immediate-mode",
+        "-s",
+        "96",
+        "-B",
+        "65536",
+        "-Z",
+        "root",
+        "-i",
+        SERVER_LINK,
+        "-w",
+    ]);
+    let mut tcpdump = Process::start(tcpdump.arg(capture).arg("tcp port 80"));
+    tcpdump.wait_for_line("listening on", PATIENCE);
+    tcpdump
 }
 
 /// Takes connections, each on a thread of its own, and does what their first byte says.
@@ -332,9 +400,13 @@ fn established(namespace: &str) -> usize {
 
 /// The journal's lines about half-open connections.
 fn told(journal: &Path) -> Vec<Value> {
+    lines(journal, "half_open")
+}
+
+fn lines(journal: &Path, event: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(journal).unwrap_or_default();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["event"] == "half_open").collect()
+    lines.filter(|line| line["event"] == event).collect()
 }
 
 /// Waits until there are so many, and gives the last.

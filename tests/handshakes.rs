@@ -100,6 +100,7 @@ impl Story {
             ("simultaneous_opens", counts.simultaneous_opens as i64),
             ("unsolicited_syn_ack", counts.unsolicited_syn_ack as i64),
             ("unsolicited_rst", counts.unsolicited_rst as i64),
+            ("not_taken", counts.not_taken as i64),
             ("overdue", self.count(|kind| matches!(kind, EventKind::Overdue { .. }))),
             (
                 "after_ack",

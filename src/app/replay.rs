@@ -8,7 +8,7 @@ use crate::shutdown::{Asked, Signals};
 use halfopen::detect::incident::{JournalEntry, Severity};
 use halfopen::os_error;
 use halfopen::pipeline::Sensor;
-use halfopen::report::journal::HalfOpenLine;
+use halfopen::report::journal::SightingLine;
 use halfopen::report::logs;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::page;
@@ -92,7 +92,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Status, Failure> {
     let for_discoveries = Arc::clone(&journal);
     sensor.on_discovery(Box::new(move |found| {
         let mut journal = for_discoveries.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.write(&HalfOpenLine::from(found));
+        journal.write(&SightingLine::from(found));
     }));
 
     // A measurement: its result stands under "performance" and nowhere else.

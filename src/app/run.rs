@@ -119,9 +119,9 @@ fn start(
     let sensor = Sensor::new(&config, Box::new(hear));
     let recorder = journal.as_ref().map(Journal::recorder);
     sensor.on_discovery(Box::new(move |found| {
-        logs::half_open(found);
+        logs::sighting(found);
         if let Some(recorder) = &recorder {
-            recorder.record_half_open(found);
+            recorder.record_sighting(found);
         }
     }));
     let states = Arc::default();

@@ -229,9 +229,18 @@ impl BacklogModel {
             }
             What::RepeatedAfterAck => {
                 self.recent.spoke();
-                if !self.deferral.after_ack(self.queue.stage_that_ends(note.age()), weight) {
+                let deferred =
+                    self.deferral.after_ack(self.queue.stage_that_ends(note.age()), note.number, weight);
+                if !deferred {
                     self.recent.overflowed(weight, note.age());
+                }
+                // Whatever was taken for its completion: its entry is there. A copy that shows no timer says nothing new.
+                if note.number > 0 {
                     self.came_again(note);
+                }
+                if deferred && note.number > 0 {
+                    // The host takes the answer to this one.
+                    self.leave(note);
                 }
             }
             // A full accept queue leaves it where it is.
@@ -242,12 +251,17 @@ impl BacklogModel {
                     self.deferral.completed(weight);
                 }
                 self.growth.add(-i64::from(weight));
-                let known = self.displaced.birth(note.orig);
-                self.displaced.forget(note.orig);
-                let forgotten = known.is_none() && self.displaced.misses();
-                self.queue.left(ts, known.unwrap_or_else(|| note.opened()), weight, forgotten);
+                self.leave(note);
             }
         }
+    }
+
+    /// An entry is gone.
+    fn leave(&mut self, note: &Note) {
+        let known = self.displaced.birth(note.orig);
+        self.displaced.forget(note.orig);
+        let forgotten = known.is_none() && self.displaced.misses();
+        self.queue.left(note.ts, known.unwrap_or_else(|| note.opened()), note.weight, forgotten);
     }
 
     /// A SYN-ACK came again.

@@ -44,6 +44,8 @@ pub(super) struct Features {
     pub(super) answer_repeated: f64,
     /// SYN-ACKs after the ACK.
     pub(super) answer_after_ack: f64,
+    /// Completed, and the server went on as if the ACK had not come.
+    pub(super) not_taken: f64,
     /// Reset by the responder.
     pub(super) refused: f64,
     /// Distinct sources of unresolved attempts.
@@ -60,6 +62,8 @@ pub(super) struct Features {
     pub(super) answers: bool,
     /// By the model of its queue, its accept queue is full.
     pub(super) overflows: bool,
+    /// By the same model, SYNs left without an answer in the last seconds.
+    pub(super) unanswered: f64,
     /// Seconds of traffic heard since the oldest of these overdue attempts could have begun.
     pub(super) heard: f64,
 }
@@ -88,6 +92,9 @@ const MANY_EACH: f64 = 100.0;
 /// in good faith opens a hundred connections to it each second.
 const HAMMERED: f64 = 1_000.0;
 
+/// So many SYNs without an answer within seconds are not lost ones.
+const MANY_UNANSWERED: f64 = 8.0;
+
 /// Share, and 0 where there is nothing to share.
 pub(super) fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
@@ -109,20 +116,58 @@ impl Features {
         self.repeated_share() >= 0.5
     }
 
-    /// Hardly more is asked of it than usual, or by the same clients again.
+    /// Hardly more is asked of it than usual.
+    fn asked_as_usual(&self) -> bool {
+        self.attempting <= 2.0 * self.usual_attempts + 5.0
+    }
+
+    /// The same, or by the same clients again.
     fn usual_load(&self) -> bool {
-        self.attempting <= 2.0 * self.usual_attempts + 5.0 || self.is_repeated()
+        self.asked_as_usual() || self.is_repeated()
     }
 
     /// It leaves SYNs without an answer though it lives and its queue has room, and no more is asked of it than usual: its program
     /// does not accept. A flood that drops look like this because somebody configured too large a queue asks for more.
     pub(super) fn does_not_accept(&self) -> bool {
-        self.overflows && self.usual_load()
+        self.overflows && self.usual_load() && self.accepts_less()
+    }
+
+    /// What it does not take may be for want of room to accept: with no more asked of it than usual, or if it answers fewer SYNs
+    /// too (Linux drops them while the accept queue is full; net/ipv4/tcp_input.c, `tcp_conn_request`). A server that answers
+    /// everything and takes none of many ACKs has room: it is the ACKs that are wrong.
+    ///
+    /// Of the whole window: what is not taken shows seconds after its SYN.
+    fn accepts_less(&self) -> bool {
+        let asked_as_usual = self.asked_as_usual() && self.attempts <= 2.0 * self.usual_attempts + 5.0;
+        asked_as_usual || self.leaves_unanswered()
+    }
+
+    /// It leaves SYNs without an answer.
+    pub(super) fn leaves_unanswered(&self) -> bool {
+        self.answered < 0.5 * self.attempts || self.unanswered >= MANY_UNANSWERED
+    }
+
+    /// Its SYN-ACKs come again after the ACK. Of more attempts than usual, that is only said once their second repetition had its
+    /// time to come, which tells a flood.
+    pub(super) fn turns_away(&self) -> bool {
+        let just_rose = self.attempts < 0.6 * self.attempting;
+        self.mode().0 == ServerMode::AcceptOverflow && (self.accepts_less() || !just_rose)
+    }
+
+    /// Most of what stays unresolved was acknowledged, and it has no room to accept it.
+    fn has_no_room(&self) -> bool {
+        self.not_taken >= 0.5 * self.units && self.not_taken > 0.0 && self.accepts_less()
+    }
+
+    /// Completions that the server took, as far as it says: its timers do not run for those.
+    pub(super) fn taken(&self) -> f64 {
+        let doubtful = self.answer_after_ack.max(self.not_taken).max(self.answer_repeated);
+        (self.completed - doubtful).max(0.0)
     }
 
     fn rise_of_completions(&self) -> f64 {
         // Without history any completion is a rise, but then it must outnumber what failed by far.
-        if self.history >= HISTORY { self.completed - self.usual_completed } else { self.completed / 2.0 }
+        if self.history >= HISTORY { self.taken() - self.usual_completed } else { self.taken() / 2.0 }
     }
 
     /// What raised the statistic.
@@ -131,13 +176,12 @@ impl Features {
         // Beyond what is usual: the clients that never acknowledge are still in the window when a server falls silent.
         let mostly_unanswered =
             (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units);
-        if self.does_not_accept() {
+        if self.does_not_accept() || self.has_no_room() {
             return Verdict::Raise(IncidentKind::AcceptOverflow);
         }
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
-        if crowd >= 2.0 * unresolved
-            && (self.history < HISTORY || self.completed >= 2.0 * self.usual_completed)
+        if crowd >= 2.0 * unresolved && (self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed)
         {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }

@@ -1,166 +1,380 @@
-//! Stage 4 of 5, detect: half-open connections that showed, on their way to the journal: bounded in number and in rate.
+//! Stage 4 of 5, detect: what showed on single connections, on its way to the journal: bounded in number and in rate.
 //!
-//! Decides only what is told. Sees events, never a segment, never the table.
+//! Half-open connections, and exchanges that RFC 9293 and RFC 5961 have a name for. Decides only what is told: the two do not share a
+//! budget, and no host can use up that of the others. Sees events, never a segment, never the table.
 
-use super::incident::Discovery;
+use super::hash::KeyedHash;
+use super::incident::{Discovery, Exchange, Sighting};
 use crate::time::Timestamp;
 use crate::track::event::{EventKind, HandshakeEvent};
+use crate::track::flow::Flow;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
-/// What a thread keeps between two ticks: more than the journal takes in that time.
+/// What a thread keeps of each kind between two ticks: more than the journal takes in that time.
 const NOTED: usize = 128;
 
-/// Discoveries told at once, at most: as many as a rack of servers that loses its power has neighbours. A restart of one busy
-/// server leaves tens of thousands, all of one cause; they are counted.
+/// And of each host.
+const NOTED_OF_HOST: u8 = 16;
+
+/// Places for hosts, by keyed hash; two hosts of one place share what is one's.
+const HOSTS: usize = 1024;
+
+/// Told at once of one host, at most; a restart of a busy server leaves tens of thousands, all of one cause: they are counted.
+const HOST_BURST: f64 = 20.0;
+
+/// And a second, once that is used up.
+const HOST_PER_SECOND: f64 = 0.2;
+
+/// Told at once of hosts that nothing was told of lately, at most: as many as a rack that loses its power has neighbours. And as many of all
+/// others.
 const BURST: f64 = 100.0;
 
-/// And a second, once the burst is used up: what a person can read.
+/// And a second of each, once the burst is used up: what a person can read.
 const PER_SECOND: f64 = 1.0;
 
 /// Discoveries the API lists.
 const LISTED: usize = 100;
 
+/// What is told of: half-open connections, oddities.
+const KINDS: usize = 2;
+
 /// What one packet thread found since the last tick.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
-    noted: Vec<HandshakeEvent>,
-    untold: u64,
+    noted: [Vec<HandshakeEvent>; KINDS],
+    /// By kind and place, how many are noted of its host.
+    of_host: [Box<[u8; HOSTS]>; KINDS],
+    untold: [u64; KINDS],
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        let empty = || Box::new([0; HOSTS]);
+        Self { noted: Default::default(), of_host: [empty(), empty()], untold: [0; KINDS] }
+    }
 }
 
 impl Found {
-    /// Notes an event, where there is room.
-    pub(super) fn note(&mut self, event: &HandshakeEvent) {
-        if self.noted.len() < NOTED {
-            self.noted.push(*event);
+    /// Notes an event, where there is room. O(1).
+    pub(super) fn note(&mut self, event: &HandshakeEvent, hash: &KeyedHash) {
+        let Some((kind, hosts)) = hosts(event) else { return };
+        let of_host = &mut self.of_host[kind];
+        let places = hosts.map(|host| host.map(|host| place(host, hash)));
+        let known = places.iter().flatten().all(|place| of_host[*place] < NOTED_OF_HOST);
+        if known && self.noted[kind].len() < NOTED {
+            self.noted[kind].push(*event);
+            places.iter().flatten().for_each(|place| of_host[*place] += 1);
         } else {
-            self.untold += 1;
+            self.untold[kind] += 1;
         }
+    }
+}
+
+/// The kind of an event, and the hosts whose share of the journal it takes: of a half-open connection the one that is gone; of an
+/// oddity both, for one may be forged.
+fn hosts(event: &HandshakeEvent) -> Option<(usize, [Option<IpAddr>; 2])> {
+    let Flow { orig, resp } = event.flow;
+    match event.kind {
+        EventKind::HalfOpen { originator_is_gone, .. } => {
+            Some((0, [Some(if originator_is_gone { orig.addr } else { resp.addr }), None]))
+        }
+        EventKind::SimultaneousOpen | EventKind::Oddity(_) => Some((1, [Some(orig.addr), Some(resp.addr)])),
+        EventKind::Opened { .. }
+        | EventKind::Untracked { .. }
+        | EventKind::SynRetransmitted { .. }
+        | EventKind::Answered { .. }
+        | EventKind::SynAckRetransmitted { .. }
+        | EventKind::NotTaken { .. }
+        | EventKind::Overdue { .. }
+        | EventKind::Closed { .. }
+        | EventKind::UnsolicitedSynAck
+        | EventKind::UnsolicitedRst
+        | EventKind::Mismatched { .. } => None,
+    }
+}
+
+/// The place of a host: an IPv4 address, or a /64.
+fn place(host: IpAddr, hash: &KeyedHash) -> usize {
+    hash.source(host) as usize % HOSTS
+}
+
+/// How many may be told now, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Credit {
+    left: f64,
+    at: Timestamp,
+}
+
+impl Credit {
+    fn new(burst: f64) -> Self {
+        Self { left: burst, at: Timestamp::EPOCH }
+    }
+
+    fn earn(&mut self, now: Timestamp, per_second: f64, burst: f64) {
+        self.left = (self.left + now.since(self.at).as_secs_f64() * per_second).min(burst);
+        self.at = self.at.max(now);
+    }
+}
+
+/// What may be told of one kind.
+#[derive(Debug)]
+struct Budget {
+    hosts: Box<[Credit]>,
+    /// Of hosts nothing was told of lately, and of the others.
+    all: [Credit; 2],
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { hosts: vec![Credit::new(HOST_BURST); HOSTS].into(), all: [Credit::new(BURST); 2] }
+    }
+
+    /// Whether one more may be told of these places.
+    fn spend(&mut self, places: &[usize], now: Timestamp) -> bool {
+        let mut lately = false;
+        for place in places {
+            let host = &mut self.hosts[*place];
+            host.earn(now, HOST_PER_SECOND, HOST_BURST);
+            if host.left < 1.0 {
+                return false;
+            }
+            lately |= host.left < HOST_BURST;
+        }
+        let all = &mut self.all[usize::from(lately)];
+        all.earn(now, PER_SECOND, BURST);
+        if all.left < 1.0 {
+            return false;
+        }
+        all.left -= 1.0;
+        places.iter().for_each(|place| self.hosts[*place].left -= 1.0);
+        true
     }
 }
 
 /// What was found, by all threads together.
 #[derive(Debug)]
 pub(super) struct Discoveries {
-    news: Vec<Discovery>,
+    news: Vec<HandshakeEvent>,
     listed: VecDeque<Discovery>,
-    untold: u64,
-    /// How many may be told now.
-    credit: f64,
-    credited: Timestamp,
-}
-
-impl Default for Discoveries {
-    fn default() -> Self {
-        Self {
-            news: Vec::new(),
-            listed: VecDeque::new(),
-            untold: 0,
-            credit: BURST,
-            credited: Timestamp::EPOCH,
-        }
-    }
+    untold: [u64; KINDS],
+    budgets: [Budget; KINDS],
+    hash: KeyedHash,
 }
 
 impl Discoveries {
-    /// Takes what a thread found.
-    pub(super) fn absorb(&mut self, found: &mut Found) {
-        self.untold += std::mem::take(&mut found.untold);
-        self.news.extend(found.noted.drain(..).filter_map(|event| discovery(&event)));
-    }
-
-    /// Tells what may be told at `now`, in the order it was found, and remembers the latest.
-    pub(super) fn tell(&mut self, now: Timestamp, hear: &mut dyn FnMut(&Discovery)) {
-        let earned = now.since(self.credited).as_secs_f64() * PER_SECOND;
-        self.credit = (self.credit + earned).min(BURST);
-        self.credited = self.credited.max(now);
-        // Threads hand over one after the other; what they found happened in between.
-        self.news
-            .sort_by(|a, b| (a.ts, &a.originator, &a.responder).cmp(&(b.ts, &b.originator, &b.responder)));
-        for found in self.news.drain(..) {
-            if self.credit >= 1.0 {
-                self.credit -= 1.0;
-                hear(&found);
-            } else {
-                self.untold += 1;
-            }
-            if self.listed.len() >= LISTED {
-                self.listed.pop_front();
-            }
-            self.listed.push_back(found);
+    pub(super) fn new(hash: KeyedHash) -> Self {
+        Self {
+            news: Vec::new(),
+            listed: VecDeque::new(),
+            untold: [0; KINDS],
+            budgets: [Budget::new(), Budget::new()],
+            hash,
         }
     }
 
-    /// The latest, oldest first.
+    /// Takes what a thread found.
+    pub(super) fn absorb(&mut self, found: &mut Found) {
+        for kind in 0..KINDS {
+            self.untold[kind] += std::mem::take(&mut found.untold[kind]);
+            if !found.noted[kind].is_empty() {
+                found.of_host[kind].fill(0);
+                self.news.append(&mut found.noted[kind]);
+            }
+        }
+    }
+
+    /// Tells what may be told at `now`, in the order it was found, and remembers the latest half-open connections of it.
+    pub(super) fn tell(&mut self, now: Timestamp, hear: &mut dyn FnMut(&Sighting)) {
+        // Threads hand over one after the other; what they found happened in between.
+        self.news.sort_by_key(|event| (event.ts, event.flow.orig, event.flow.resp));
+        for event in self.news.drain(..) {
+            let Some((kind, hosts)) = hosts(&event) else { continue };
+            let [first, second] = hosts.map(|host| host.map(|host| place(host, &self.hash)));
+            let places = [first.or(second).unwrap_or_default(), second.or(first).unwrap_or_default()];
+            let different = 1 + usize::from(places[0] != places[1]);
+            if !self.budgets[kind].spend(&places[..different], now) {
+                self.untold[kind] += 1;
+                continue;
+            }
+            let Some(found) = sighting(&event) else { continue };
+            hear(&found);
+            if let Sighting::HalfOpen(found) = found {
+                if self.listed.len() >= LISTED {
+                    self.listed.pop_front();
+                }
+                self.listed.push_back(found);
+            }
+        }
+    }
+
+    /// The latest half-open connections told, oldest first.
     pub(super) fn listed(&self) -> Vec<Discovery> {
         self.listed.iter().cloned().collect()
     }
 
-    /// Found, and not told for want of room.
+    /// Half-open connections found, and not told for want of room.
     pub(super) fn untold(&self) -> u64 {
-        self.untold
+        self.untold[0]
+    }
+
+    /// Oddities likewise.
+    pub(super) fn oddities_untold(&self) -> u64 {
+        self.untold[1]
     }
 }
 
-fn discovery(event: &HandshakeEvent) -> Option<Discovery> {
-    let HandshakeEvent { ts, flow, kind: EventKind::HalfOpen { case, originator_is_gone, after }, .. } =
-        *event
-    else {
-        return None;
+fn sighting(event: &HandshakeEvent) -> Option<Sighting> {
+    let HandshakeEvent { ts, flow, kind, .. } = *event;
+    let (originator, responder) = (flow.orig.to_string(), flow.resp.to_string());
+    let kind = match kind {
+        EventKind::HalfOpen { case, originator_is_gone, after } => {
+            let (crashed, stale) =
+                if originator_is_gone { (flow.orig, flow.resp) } else { (flow.resp, flow.orig) };
+            return Some(Sighting::HalfOpen(Discovery {
+                ts,
+                case: case.as_label(),
+                originator,
+                responder,
+                crashed: crashed.to_string(),
+                stale: stale.to_string(),
+                duration: after,
+            }));
+        }
+        EventKind::SimultaneousOpen => "simultaneous_open",
+        EventKind::Oddity(oddity) => oddity.as_label(),
+        EventKind::Opened { .. }
+        | EventKind::Untracked { .. }
+        | EventKind::SynRetransmitted { .. }
+        | EventKind::Answered { .. }
+        | EventKind::SynAckRetransmitted { .. }
+        | EventKind::NotTaken { .. }
+        | EventKind::Overdue { .. }
+        | EventKind::Closed { .. }
+        | EventKind::UnsolicitedSynAck
+        | EventKind::UnsolicitedRst
+        | EventKind::Mismatched { .. } => return None,
     };
-    let (crashed, stale) = if originator_is_gone { (flow.orig, flow.resp) } else { (flow.resp, flow.orig) };
-    Some(Discovery {
-        ts,
-        case: case.as_label(),
-        originator: flow.orig.to_string(),
-        responder: flow.resp.to_string(),
-        crashed: crashed.to_string(),
-        stale: stale.to_string(),
-        duration: after,
-    })
+    Some(Sighting::Oddity(Exchange { ts, kind, originator, responder }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decode::segment::Endpoint;
-    use crate::track::event::HalfOpenCase;
-    use crate::track::flow::Flow;
-    use std::net::{IpAddr, Ipv4Addr};
+    use crate::track::event::{HalfOpenCase, Oddity};
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    fn event(port: u16) -> HandshakeEvent {
-        let end = |host, port| Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)), port);
+    fn flow(host: u16, port: u16) -> Flow {
+        let end = |host: u16, port| {
+            Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 18, (host >> 8) as u8, host as u8)), port)
+        };
+        Flow { orig: end(host, port), resp: Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 80) }
+    }
+
+    /// A half-open connection of a host that crashed.
+    fn event(host: u16, port: u16) -> HandshakeEvent {
         let kind = EventKind::HalfOpen {
             case: HalfOpenCase::Reconnect,
             originator_is_gone: true,
             after: Duration::from_secs(1),
         };
-        let flow = Flow { orig: end(1, port), resp: end(2, 80) };
-        HandshakeEvent { ts: Timestamp::from_parts(100, i64::from(port)), flow, weight: 1, kind }
+        HandshakeEvent {
+            ts: Timestamp::from_parts(100, i64::from(port)),
+            flow: flow(host, port),
+            weight: 1,
+            kind,
+        }
     }
 
-    fn told(discoveries: &mut Discoveries, seconds: i64) -> usize {
-        let mut told = 0;
-        discoveries.tell(Timestamp::from_parts(seconds, 0), &mut |_| told += 1);
-        told
+    fn odd(host: u16, port: u16) -> HandshakeEvent {
+        HandshakeEvent { kind: EventKind::Oddity(Oddity::DisownedSyn), ..event(host, port) }
+    }
+
+    struct World {
+        hash: KeyedHash,
+        found: Found,
+        discoveries: Discoveries,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let hash = KeyedHash::new(5);
+            Self { hash, found: Found::default(), discoveries: Discoveries::new(hash) }
+        }
+
+        fn note(&mut self, event: &HandshakeEvent) {
+            self.found.note(event, &self.hash);
+        }
+
+        /// What is told of what was noted since: originators.
+        fn told(&mut self, seconds: i64) -> Vec<String> {
+            let mut told = Vec::new();
+            self.discoveries.absorb(&mut self.found);
+            self.discoveries.tell(Timestamp::from_parts(seconds, 0), &mut |found| {
+                told.push(match found {
+                    Sighting::HalfOpen(found) => found.originator.clone(),
+                    Sighting::Oddity(found) => format!("{} {}", found.kind, found.originator),
+                });
+            });
+            told
+        }
     }
 
     #[test]
-    fn a_burst_is_told_and_then_one_a_second_and_the_rest_is_counted() {
-        let (mut found, mut discoveries) = (Found::default(), Discoveries::default());
-        for port in 0..200 {
-            found.note(&event(port));
+    fn one_host_has_its_share_and_the_rest_is_counted() {
+        let mut world = World::new();
+        let (mut told, mut noted) = (0, 0);
+        for second in 100..130 {
+            for port in 0..200 {
+                world.note(&event(1, port));
+                noted += 1;
+            }
+            told += world.told(second).len();
         }
-        discoveries.absorb(&mut found);
-        assert_eq!(told(&mut discoveries, 100), 100);
-        assert_eq!(discoveries.untold(), 100, "28 that the thread had to keep and 72 that it had not");
-        assert_eq!(discoveries.listed().len(), LISTED);
-        assert!(discoveries.listed()[0].originator.ends_with(":28"), "the latest are listed");
-        for port in 0..10 {
-            found.note(&event(port));
+        assert_eq!(told, 20 + 5, "20, and one every 5 s");
+        assert_eq!(world.discoveries.untold(), noted - told as u64);
+        // Nobody else has to wait for it.
+        world.note(&event(2, 7));
+        assert_eq!(world.told(130), ["198.18.0.2:7"]);
+        assert!(world.discoveries.listed().last().unwrap().originator.ends_with(".2:7"));
+    }
+
+    #[test]
+    fn many_hosts_have_a_burst_and_then_one_a_second() {
+        let mut world = World::new();
+        let mut noted = 0;
+        let mut told = 0;
+        for tick in 0..4 {
+            for host in 0..100 {
+                world.note(&event(tick * 100 + host, 1));
+                noted += 1;
+            }
+            told += world.told(100).len();
         }
-        discoveries.absorb(&mut found);
-        assert_eq!(told(&mut discoveries, 103), 3);
-        assert_eq!(discoveries.untold(), 107);
+        assert!((100..=200).contains(&told), "{told}");
+        assert_eq!(world.discoveries.untold(), noted - told as u64);
+        assert_eq!(world.discoveries.listed().len(), LISTED);
+        for host in 1000..1040 {
+            world.note(&event(host, 1));
+        }
+        let later = world.told(103).len();
+        assert!((3..=6).contains(&later), "{later}: 3 s later, of hosts told of lately and of others");
+    }
+
+    #[test]
+    fn oddities_have_a_budget_of_their_own_and_name_both_ends() {
+        let mut world = World::new();
+        for port in 0..1000 {
+            world.note(&odd(port, port));
+        }
+        world.note(&event(9, 9));
+        let told = world.told(100);
+        assert_eq!(told.iter().filter(|line| line.starts_with("disowned_syn ")).count(), 16, "one server's");
+        assert!(told.contains(&"198.18.0.9:9".to_owned()));
+        assert_eq!((world.discoveries.untold(), world.discoveries.oddities_untold()), (0, 1000 - 16));
+        world.note(&HandshakeEvent { kind: EventKind::SimultaneousOpen, ..event(700, 3) });
+        assert_eq!(world.told(101), ["simultaneous_open 198.18.2.188:3"]);
     }
 }

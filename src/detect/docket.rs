@@ -220,6 +220,9 @@ impl Court {
             && watch.recent > 2.0 * mean + 0.5
             && reconsiders(kind)
             && let Verdict::Raise(now) = features.verdict()
+            && (kind != IncidentKind::AcceptOverflow || is_flood(now))
+            // After a flood ended, the server repeats itself for a while with no more asked of it than usual.
+            && (!is_flood(kind) || now != IncidentKind::AcceptOverflow || features.leaves_unanswered())
         {
             kind = now;
         }
@@ -304,5 +307,6 @@ pub(super) const fn is_flood(kind: IncidentKind) -> bool {
 
 /// Kinds that a later look may correct.
 const fn reconsiders(kind: IncidentKind) -> bool {
-    is_flood(kind) || matches!(kind, IncidentKind::FlashCrowd | IncidentKind::Outage)
+    use IncidentKind::{AcceptOverflow, FlashCrowd, Outage};
+    is_flood(kind) || matches!(kind, FlashCrowd | Outage | AcceptOverflow)
 }

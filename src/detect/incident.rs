@@ -323,6 +323,29 @@ pub struct Discovery {
     pub duration: Duration,
 }
 
+/// An exchange that RFC 9293 and RFC 5961 describe and no handshake needs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Exchange {
+    /// Network time when it showed.
+    #[serde(rename = "detected_at", serialize_with = "seconds")]
+    pub ts: Timestamp,
+    /// `simultaneous_open`, `old_duplicate_syn`, `disowned_syn` or `challenge_ack`.
+    pub kind: &'static str,
+    /// `address:port` of who sent the SYN it began with.
+    pub originator: String,
+    /// `address:port` of whom to.
+    pub responder: String,
+}
+
+/// What showed on one connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sighting {
+    /// It is half-open, or seems to be.
+    HalfOpen(Discovery),
+    /// An exchange with a name.
+    Oddity(Exchange),
+}
+
 fn duration_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }

@@ -207,7 +207,7 @@ struct KnownCharge {
 
 /// The names of signals there are; a name from an older or newer version is called `kept`.
 fn signal(name: &str) -> &'static str {
-    const SIGNALS: [&str; 20] = [
+    const SIGNALS: [&str; 21] = [
         "allowed",
         "answer_after_ack",
         "answered_share",
@@ -218,6 +218,7 @@ fn signal(name: &str) -> &'static str {
         "distinct_sources",
         "failed_hosts",
         "failed_servers",
+        "not_taken",
         "occupancy",
         "outbound",
         "repeated_share",

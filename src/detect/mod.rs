@@ -34,7 +34,8 @@ mod watch;
 mod weigh;
 
 use self::discovery::Discoveries;
-use self::incident::{Discovery, Incident, JournalEntry, ServerView};
+use self::hash::KeyedHash;
+use self::incident::{Discovery, Incident, JournalEntry, ServerView, Sighting};
 use self::judge::{Bin, Court};
 use self::observe::{FOLD_SLOTS, Observations, fold_key};
 use self::queues::Queues;
@@ -102,7 +103,7 @@ impl Detector {
             totals: [0; 3],
             gauges: [0; 2],
             queues: Queues::new(servers, seed),
-            discoveries: Discoveries::default(),
+            discoveries: Discoveries::new(KeyedHash::new(seed)),
         }
     }
 
@@ -117,6 +118,7 @@ impl Detector {
             for (total, what) in totals.iter_mut().zip([Count::Attempts, Count::Completed, Count::Overdue]) {
                 *total += u64::from(tally[what]);
             }
+            totals[2] += u64::from(tally[Count::NotTakenInTime]);
             for (gauge, which) in gauges.iter_mut().zip([Gauge::Sent, Gauge::Received]) {
                 *gauge += tally.moved(which);
             }
@@ -199,8 +201,8 @@ impl Detector {
         }
     }
 
-    /// Tells the half-open connections found up to the last call of [`Self::evaluate`], as far as their rate allows.
-    pub fn tell_discoveries(&mut self, hear: &mut dyn FnMut(&Discovery)) {
+    /// Tells the half-open connections and the oddities found up to the last call of [`Self::evaluate`], as far as their rate allows.
+    pub fn tell_discoveries(&mut self, hear: &mut dyn FnMut(&Sighting)) {
         self.discoveries.tell(self.now, hear);
     }
 
@@ -212,6 +214,11 @@ impl Detector {
     /// Those that were counted and not told, so that nobody can fill the journal.
     pub fn discoveries_untold(&self) -> u64 {
         self.discoveries.untold()
+    }
+
+    /// The same of oddities.
+    pub fn oddities_untold(&self) -> u64 {
+        self.discoveries.oddities_untold()
     }
 
     /// Configured servers first, in their order, then the `top` busiest others, then `other` for all that is left.

@@ -60,7 +60,7 @@ pub struct Observations {
     pub(super) allowed: Vec<u64>,
     /// Events for the queue models.
     pub(super) notes: Notes,
-    /// Half-open connections that showed.
+    /// Half-open connections and oddities that showed.
     pub(super) discoveries: Found,
     /// The last server that something failed at, which in a flood is the next one as well.
     last: (Endpoint, Destination),
@@ -150,6 +150,7 @@ impl EventSink for Observations {
         let failure = match event.kind {
             EventKind::Overdue { state: HandshakeState::SynSent, .. } => Some(Failure::Unanswered),
             EventKind::Overdue { state: HandshakeState::SynReceived, .. } => Some(Failure::Unacknowledged),
+            EventKind::NotTaken { .. } => Some(Failure::Unacknowledged),
             EventKind::Closed { outcome: Outcome::Refused, .. } => Some(Failure::Refused),
             EventKind::Closed {
                 outcome: Outcome::Reset,
@@ -167,11 +168,11 @@ impl EventSink for Observations {
                 self.note_stray(flow, reset);
                 return;
             }
-            EventKind::HalfOpen { .. } => {
-                self.discoveries.note(event);
+            EventKind::HalfOpen { .. } | EventKind::SimultaneousOpen | EventKind::Oddity(_) => {
+                self.discoveries.note(event, &self.hash);
                 return;
             }
-            EventKind::Mismatched { .. } | EventKind::SimultaneousOpen | EventKind::Oddity(_) => return,
+            EventKind::Mismatched { .. } => return,
             EventKind::Opened { .. }
             | EventKind::Untracked { .. }
             | EventKind::SynRetransmitted { .. }
@@ -287,6 +288,16 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
             }
             if !matches!(outcome, Outcome::Unanswered | Outcome::Abandoned | Outcome::Evicted) {
                 hear(tally, event.ts);
+            }
+        }
+        EventKind::NotTaken { overdue } => {
+            if allowed {
+                tally.count(Count::Allowed, weight);
+            } else {
+                tally.count(Count::NotTaken, weight);
+                if !overdue {
+                    tally.count(Count::NotTakenInTime, weight);
+                }
             }
         }
         EventKind::UnsolicitedSynAck

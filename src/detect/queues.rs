@@ -23,10 +23,10 @@ const NEW_PER_BIN: usize = 8;
 const IDLE: u64 = 120;
 /// Places of a thread's table of modelled servers: at most a quarter full.
 const PLACES: usize = 4 * MODELS;
-/// Events of one thread between two ticks, at most.
-const NOTES: usize = 16_384;
+/// Events of one thread between two ticks, at most: 1.3 MB.
+const NOTES: usize = 40_960;
 /// One server may have so many times what is still free: three quarters in the end, which leaves a quarter to the others however much it
-/// is sent (dynamic thresholds, as the half-open table's). It is 9,000 SYNs a second with their answers.
+/// is sent (dynamic thresholds, as the half-open table's). It is 24,000 SYNs a second with their answers.
 const FAIR: usize = 3;
 /// SYNs and first answers may take so much of what a server may have: what they leave is for repetitions and endings, which are no
 /// more than its queue holds. SYNs only half of that, so that there is room for their answers. What is not noted came while the

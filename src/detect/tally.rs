@@ -41,6 +41,10 @@ pub(super) enum Count {
     AnswerRepeated,
     /// SYN-ACKs at least half a second after the attempt, though the originator had acknowledged.
     AnswerAfterAck,
+    /// Completed, and the server went on as if the ACK had not come; weighted.
+    NotTaken,
+    /// Of these, not counted as overdue before; weighted.
+    NotTakenInTime,
     /// Tracked attempts whose source went into the sketch: not weighted.
     Sketched,
     /// Overdue by an allow-listed source: counted here and nowhere else.
@@ -146,7 +150,10 @@ impl Tally {
 
     /// Attempts that ended in a way that says how.
     pub(super) fn failed(&self) -> f64 {
-        self.of(Count::Overdue) + self.of(Count::Abandoned) + self.of(Count::Superseded)
+        self.of(Count::Overdue)
+            + self.of(Count::Abandoned)
+            + self.of(Count::Superseded)
+            + self.of(Count::NotTaken)
     }
 }
 

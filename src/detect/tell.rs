@@ -122,6 +122,17 @@ pub(super) fn evidence(
             ),
         ));
     }
+    if features.not_taken > 0.0 {
+        all.push(signal(
+            "not_taken",
+            features.not_taken,
+            0.0,
+            format!(
+                "{:.0} attempts were acknowledged, and the server repeats their SYN-ACKs all the same: their ACKs are not valid, or it has no room to accept",
+                features.not_taken
+            ),
+        ));
+    }
     if let Some(visibility) = visibility.filter(|share| *share < 0.9) {
         all.push(signal(
             "visibility",

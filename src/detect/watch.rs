@@ -229,6 +229,7 @@ impl Watch {
         for (total, what) in self.totals.iter_mut().zip([Count::Attempts, Count::Completed, Count::Overdue]) {
             *total += u64::from(tally[what]);
         }
+        self.totals[2] += u64::from(tally[Count::NotTakenInTime]);
         for (gauge, which) in self.gauges.iter_mut().zip([
             Gauge::Sent,
             Gauge::Received,

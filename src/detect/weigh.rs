@@ -3,7 +3,7 @@
 //! Reads and weighs; raises nothing.
 
 use super::classify::Features;
-use super::incident::{IncidentKind, ServerMode, Severity};
+use super::incident::{IncidentKind, Severity};
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
 use super::tally::{Count, PATIENCE, Tally};
 use super::watch::{BUSY_BINS, WINDOW, Watch};
@@ -157,6 +157,7 @@ impl Watch {
             answered: self.both(Count::Answered),
             answer_repeated: self.both(Count::AnswerRepeated),
             answer_after_ack: self.both(Count::AnswerAfterAck),
+            not_taken: self.both(Count::NotTaken),
             refused: self.both(Count::Refused),
             // Reading the sketches takes a few microseconds: only where it matters.
             sources: if with_sources { self.distinct().0 } else { 0.0 },
@@ -166,6 +167,7 @@ impl Watch {
             history: self.attempts.bins(),
             answers: self.answers,
             overflows: self.overflows(),
+            unanswered: self.queue.as_ref().map_or(0.0, |reading| reading.verdict.unanswered),
             heard: heard.since(began).as_secs_f64(),
         }
     }
@@ -180,12 +182,12 @@ impl Watch {
         {
             return Some(IncidentKind::Outage);
         }
-        if features.mode().0 == ServerMode::AcceptOverflow || features.does_not_accept() {
+        if features.turns_away() || features.does_not_accept() {
             return Some(IncidentKind::AcceptOverflow);
         }
         // Ten times the usual completions, and enough of them to matter; and still, for a crowd that meets a full accept queue is
         // served no more.
-        let completed = features.completed.min(features.completing);
+        let completed = features.taken().min(features.completing);
         let rate = completed / self.window_bins() * BINS_PER_SECOND;
         let surge = features.history >= 120.0 && completed >= 10.0 * features.usual_completed;
         (surge && rate >= 50.0).then_some(IncidentKind::FlashCrowd)

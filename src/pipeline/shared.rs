@@ -6,7 +6,7 @@ use super::packets::FrameTally;
 use super::targets::{Roster, Targets};
 use crate::capture::InterfaceCounters;
 use crate::config::{Config, TableConfig};
-use crate::detect::incident::{Change, Discovery, JournalEntry};
+use crate::detect::incident::{Change, JournalEntry, Sighting};
 use crate::detect::observe::Observations;
 use crate::detect::{CaptureLoss, Detector};
 use crate::report::evidence::FrameStore;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub type Journal = Box<dyn FnMut(&JournalEntry) + Send>;
 
 /// Called for every half-open connection that is told, likewise.
-pub type Discovered = Box<dyn FnMut(&Discovery) + Send>;
+pub type Discovered = Box<dyn FnMut(&Sighting) + Send>;
 
 /// Keys every hash of a repeatable sensor: any number, as long as it stays the same.
 const REPEATABLE_SEED: u64 = 0x6861_6c66_6f70_656e;
@@ -241,8 +241,8 @@ impl Sensor {
                 }
             }
         });
-        let mut nobody = |_: &Discovery| {};
-        let hear: &mut dyn FnMut(&Discovery) = match discovered {
+        let mut nobody = |_: &Sighting| {};
+        let hear: &mut dyn FnMut(&Sighting) = match discovered {
             Some(hear) => &mut **hear,
             None => &mut nobody,
         };

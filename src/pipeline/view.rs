@@ -82,6 +82,7 @@ impl SnapshotSource for Sensor {
         snapshot.incidents_raised = judge.detector.raised();
         snapshot.backlog_notes_dropped = judge.detector.backlog_notes_dropped();
         snapshot.half_open.untold = judge.detector.discoveries_untold();
+        snapshot.handshakes.oddities_untold = judge.detector.oddities_untold();
         snapshot
     }
 
@@ -174,6 +175,7 @@ pub(super) fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
         syn_retransmissions: ledger.syn_retransmissions,
         syn_ack_retransmissions: ledger.syn_ack_retransmissions,
         closed: ledger.closed,
+        not_taken: ledger.not_taken,
         untracked: ledger.untracked,
         open_syn_sent: open - syn_received,
         open_syn_received: syn_received,
@@ -182,6 +184,7 @@ pub(super) fn handshakes(ledger: &LedgerCounts) -> HandshakeCounts {
         old_duplicate_syns: ledger.oddities[Oddity::OldDuplicateSyn as usize],
         disowned_syns: ledger.oddities[Oddity::DisownedSyn as usize],
         challenge_acks: ledger.oddities[Oddity::ChallengeAck as usize],
+        oddities_untold: 0,
         backscatter_syn_ack: ledger.unsolicited_syn_ack,
         backscatter_rst: ledger.unsolicited_rst,
     }

@@ -4,7 +4,7 @@
 //! Prometheus and its exporters do.
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
-use crate::detect::incident::{Change, Discovery, JournalEntry, Severity};
+use crate::detect::incident::{Change, JournalEntry, Severity, Sighting};
 use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -81,15 +81,23 @@ pub fn incident(entry: &JournalEntry) {
     }
 }
 
-/// One line for one half-open connection.
-pub fn half_open(found: &Discovery) {
-    tracing::info!(
-        msg = "half-open connection",
-        case = found.case,
-        crashed = found.crashed,
-        stale = found.stale,
-        originator = found.originator,
-        responder = found.responder,
-        seconds = found.duration.as_secs_f64(),
-    );
+/// One line for what showed on one connection. An oddity harms nobody and anybody can send it: only for who asks for details.
+pub fn sighting(seen: &Sighting) {
+    match seen {
+        Sighting::HalfOpen(found) => tracing::info!(
+            msg = "half-open connection",
+            case = found.case,
+            crashed = found.crashed,
+            stale = found.stale,
+            originator = found.originator,
+            responder = found.responder,
+            seconds = found.duration.as_secs_f64(),
+        ),
+        Sighting::Oddity(odd) => tracing::debug!(
+            msg = "oddity",
+            kind = odd.kind,
+            originator = odd.originator,
+            responder = odd.responder,
+        ),
+    }
 }

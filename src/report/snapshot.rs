@@ -54,6 +54,8 @@ pub struct HandshakeCounts {
     pub syn_ack_retransmissions: u64,
     /// Ended, in the order of `track::event::Outcome::ALL`: completed, refused, reset, unanswered, abandoned, superseded, evicted.
     pub closed: [u64; 7],
+    /// Completed, and the responder went on as if the ACK had not come.
+    pub not_taken: u64,
     /// SYNs that the full table could only count.
     pub untracked: u64,
     /// Open now, SYN-ACK not seen.
@@ -70,6 +72,8 @@ pub struct HandshakeCounts {
     pub disowned_syns: u64,
     /// Acknowledgements of an established connection that answered a SYN (RFC 5961 section 4).
     pub challenge_acks: u64,
+    /// Of these four, counted and not told, so that nobody can fill the journal.
+    pub oddities_untold: u64,
     /// SYN-ACKs nobody asked for.
     pub backscatter_syn_ack: u64,
     /// Refusals nobody asked for.

@@ -6,17 +6,17 @@ use super::frame::{Options, Packet};
 use crate::decode::segment::{Endpoint, TcpFlags};
 use std::time::Duration;
 
-const SYN: u8 = TcpFlags::SYN;
-const ACK: u8 = TcpFlags::ACK;
-const FIN: u8 = TcpFlags::FIN;
-const RST: u8 = TcpFlags::RST;
+pub(super) const SYN: u8 = TcpFlags::SYN;
+pub(super) const ACK: u8 = TcpFlags::ACK;
+pub(super) const FIN: u8 = TcpFlags::FIN;
+pub(super) const RST: u8 = TcpFlags::RST;
 const PSH: u8 = TcpFlags::PSH;
 
 /// Bytes in a data segment of a conversation: a small request fits, and traces stay small.
 pub const SEGMENT_BYTES: u16 = 100;
 
 /// Bytes a fast-open SYN carries.
-const FAST_OPEN_BYTES: u16 = 64;
+pub(super) const FAST_OPEN_BYTES: u16 = 64;
 
 /// What happens between the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,15 @@ pub enum Script {
     },
     /// SYN-ACKs and no acknowledgement; sent again after 1, 3, 7, 15, 31 seconds by a Linux queue, never by cookies.
     Abandoned {
+        /// SYN-ACKs in all.
+        syn_acks: u8,
+    },
+    /// The same, and between them one acknowledgement that the server does not take.
+    InVain {
+        /// By how much its number is too high; the server resets it then.
+        beyond: u8,
+        /// Milliseconds after the first SYN-ACK.
+        after: u32,
         /// SYN-ACKs in all.
         syn_acks: u8,
     },
@@ -163,6 +172,9 @@ impl Conversation {
                 _ if n <= u32::from(syn_acks) => Some(self.syn_ack(answered + retransmission(n - 1))),
                 _ => None,
             },
+            Script::InVain { beyond, after, syn_acks } => {
+                self.in_vain(n, beyond.into(), Duration::from_millis(after.into()), syn_acks.into())
+            }
             Script::ResetByOriginator => match n {
                 0 => Some(self.syn(Duration::ZERO)),
                 1 => Some(self.syn_ack(answered)),
@@ -195,7 +207,7 @@ impl Conversation {
     }
 
     /// The three segments of a handshake whose SYN comes at `base`.
-    fn open(&self, n: u32, base: Duration) -> Option<Step> {
+    pub(super) fn open(&self, n: u32, base: Duration) -> Option<Step> {
         match n {
             0 => Some(self.syn(base)),
             1 => Some(self.syn_ack(base + self.answer)),
@@ -242,75 +254,11 @@ impl Conversation {
         }
     }
 
-    fn fast_open(&self, n: u32) -> Option<Step> {
-        let taken = 1 + u32::from(FAST_OPEN_BYTES);
-        let opened = self.answer + self.rtt;
-        match n {
-            0 => {
-                let mut step = self.syn(Duration::ZERO);
-                step.packet.options = Options::FastOpen { cookie: u64::from(self.resp_isn) << 16 };
-                step.packet.payload_len = FAST_OPEN_BYTES;
-                Some(step)
-            }
-            1 => {
-                let mut step = self.syn_ack(self.answer);
-                step.packet.ack = self.orig_isn.wrapping_add(taken);
-                Some(step)
-            }
-            2 => Some(self.up(opened, ACK, taken, 1, 0)),
-            3 => Some(self.up(opened + self.idle, FIN | ACK, taken, 1, 0)),
-            4 => Some(self.down(opened + self.idle + self.answer, FIN | ACK, 1, taken + 1, 0)),
-            5 => Some(self.up(opened + self.idle + opened, ACK, taken + 1, 2, 0)),
-            _ => None,
-        }
-    }
-
-    /// RFC 9293 figure 7: SYNs cross, then SYN-ACKs cross, each with the sequence number of its own SYN.
-    fn simultaneous_open(&self, n: u32) -> Option<Step> {
-        match n {
-            0 => Some(self.syn(Duration::ZERO)),
-            1 => {
-                let mut step = self.syn_ack(self.rtt / 4);
-                (step.packet.flags, step.packet.ack) = (SYN, 0);
-                Some(step)
-            }
-            2 => {
-                let mut step = self.syn_ack(self.rtt / 2);
-                step.packet.ack = self.orig_isn.wrapping_add(1);
-                Some(step)
-            }
-            3 => {
-                let mut step = self.syn(self.rtt);
-                (step.packet.flags, step.packet.ack) = (SYN | ACK, self.resp_isn.wrapping_add(1));
-                Some(step)
-            }
-            _ => None,
-        }
-    }
-
-    /// RFC 9293 figure 9: SYN on an established tuple, challenge ACK, reset, the SYN again, a new handshake.
-    fn reconnect(&self, n: u32) -> Option<Step> {
-        let again = Self {
-            orig_isn: self.orig_isn.wrapping_add(0x0100_0000),
-            resp_isn: self.resp_isn.wrapping_add(0x0200_0000),
-            ..*self
-        };
-        let crashed = self.quiet();
-        match n {
-            0..3 => self.open(n, Duration::ZERO),
-            3 => Some(again.syn(crashed)),
-            // The challenge of RFC 5961 section 4.2: what the stale end still expects.
-            4 => Some(self.down(crashed + self.answer, ACK, 1, 1, 0)),
-            5 => Some(self.up(crashed + self.answer + self.rtt, RST, 1, 0, 0)),
-            _ => again.open(n - 6, crashed + retransmission(1).max(self.answer + self.rtt)),
-        }
-    }
-
-    fn quiet(&self) -> Duration {
+    pub(super) fn quiet(&self) -> Duration {
         self.answer + self.rtt + self.idle
     }
 
-    fn syn(&self, after: Duration) -> Step {
+    pub(super) fn syn(&self, after: Duration) -> Step {
         let ecn = if self.look.ecn { TcpFlags::ECE | TcpFlags::CWR } else { 0 };
         let mut step = self.up(after, SYN | ecn, 0, 0, self.look.payload);
         step.packet.ack = 0;
@@ -321,7 +269,7 @@ impl Conversation {
         step
     }
 
-    fn syn_ack(&self, after: Duration) -> Step {
+    pub(super) fn syn_ack(&self, after: Duration) -> Step {
         let mut step = self.down(after, SYN | ACK, 0, 1, 0);
         step.packet.options = match self.look.stack {
             true => Options::Syn { sent: clock(after), echo: clock(Duration::ZERO) },
@@ -339,7 +287,7 @@ impl Conversation {
     }
 
     /// A segment of the originator; its numbers count from the two initial ones.
-    fn up(&self, after: Duration, flags: u8, seq: u32, ack: u32, payload_len: u16) -> Step {
+    pub(super) fn up(&self, after: Duration, flags: u8, seq: u32, ack: u32, payload_len: u16) -> Step {
         let packet = Packet {
             src: self.orig,
             dst: self.resp,
@@ -356,7 +304,7 @@ impl Conversation {
     }
 
     /// A segment of the responder, a Linux host one hop away.
-    fn down(&self, after: Duration, flags: u8, seq: u32, ack: u32, payload_len: u16) -> Step {
+    pub(super) fn down(&self, after: Duration, flags: u8, seq: u32, ack: u32, payload_len: u16) -> Step {
         let packet = Packet {
             src: self.resp,
             dst: self.orig,

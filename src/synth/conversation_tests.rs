@@ -15,7 +15,7 @@ fn conversation(script: Script) -> Conversation {
     }
 }
 
-const ALL: [Script; 15] = [
+const ALL: [Script; 17] = [
     Script::Exchange { lost_syns: 0, up: 2, down: 3, close: Close::Fin },
     Script::Exchange { lost_syns: 3, up: 1, down: 0, close: Close::Fin },
     Script::Exchange { lost_syns: 0, up: 0, down: 2, close: Close::Reset },
@@ -23,6 +23,8 @@ const ALL: [Script; 15] = [
     Script::Refused,
     Script::Unanswered { syns: 7 },
     Script::Abandoned { syn_acks: 6 },
+    Script::InVain { beyond: 1, after: 20, syn_acks: 6 },
+    Script::InVain { beyond: 0, after: 1500, syn_acks: 3 },
     Script::ResetByOriginator,
     Script::FastOpen,
     Script::SimultaneousOpen,
@@ -58,6 +60,11 @@ fn retransmissions_follow_the_linux_schedule() {
     assert_eq!(seconds(Script::Unanswered { syns: 7 }, SYN), [0, 1, 3, 7, 15, 31, 63]);
     assert_eq!(seconds(Script::Abandoned { syn_acks: 6 }, SYN | ACK), [0, 1, 3, 7, 15, 31]);
     assert_eq!(seconds(Script::Abandoned { syn_acks: 1 }, SYN | ACK), [0]);
+    let in_vain = |beyond, after| Script::InVain { beyond, after, syn_acks: 6 };
+    for script in [in_vain(0, 20), in_vain(1, 20), in_vain(0, 3500), in_vain(1, 1000)] {
+        assert_eq!(seconds(script, SYN | ACK), [0, 1, 3, 7, 15, 31], "{script:?}");
+        assert_eq!(seconds(script, ACK).len(), 1);
+    }
     assert_eq!(seconds(Script::AcceptOverflow { again: 5 }, SYN | ACK), [0, 1, 3, 7, 15, 31]);
     let late = Script::Exchange { lost_syns: 2, up: 0, down: 0, close: Close::Fin };
     assert_eq!(seconds(late, SYN), [0, 1, 3]);

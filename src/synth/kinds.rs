@@ -122,6 +122,11 @@ pub struct Flood {
     pub answered: f64,
     /// How often a queueing server sends its SYN-ACK. Default 6: Linux's five retries; 2 or 3 is what a half-full queue does.
     pub syn_acks: u8,
+    /// What the sources acknowledge of what a queueing server sends. Default nothing.
+    pub acks: Acks,
+    /// How long after the SYN-ACK. Default 0.020.
+    #[serde(deserialize_with = "seconds")]
+    pub ack_after: Duration,
     /// The initial sequence number where it is always the same.
     pub isn: Option<u32>,
     /// ECE and CWR set.
@@ -149,6 +154,19 @@ pub enum Answers {
     Reset,
     /// Refuses: the port is closed.
     Refuse,
+}
+
+/// ACKs of a flood's sources, which have real addresses and see the SYN-ACKs. The server takes none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acks {
+    /// None.
+    #[default]
+    None,
+    /// One number too high: the server resets it and keeps its entry (RFC 9293 section 3.10.7.4).
+    Wrong,
+    /// The right number, yet not valid: its checksum or its timestamp is wrong. The server drops it and keeps its entry.
+    Void,
 }
 
 /// A scan.
@@ -263,6 +281,8 @@ impl Default for Flood {
             answers: Answers::Queue,
             answered: 1.0,
             syn_acks: 6,
+            acks: Acks::None,
+            ack_after: Duration::from_millis(20),
             isn: None,
             ecn: false,
             payload: 0,

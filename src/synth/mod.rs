@@ -12,6 +12,7 @@
 pub mod address;
 pub mod arrivals;
 pub mod conversation;
+mod departures;
 pub mod frame;
 pub mod kinds;
 pub mod pcapfile;

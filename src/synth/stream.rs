@@ -43,12 +43,13 @@ impl Tally {
             | Script::FastOpen
             | Script::SimultaneousOpen
             | Script::AcceptOverflow { .. }
+            | Script::InVain { beyond: 0, .. }
             | Script::ResetOnData => (1, &mut self.completed),
             Script::Reconnect => (2, &mut self.completed),
             Script::Refused => (1, &mut self.refused),
             Script::ResetByOriginator => (1, &mut self.reset),
             Script::Unanswered { .. } => (1, &mut self.unanswered),
-            Script::Abandoned { .. } => (1, &mut self.abandoned),
+            Script::Abandoned { .. } | Script::InVain { .. } => (1, &mut self.abandoned),
             Script::StraySynAck { .. } => {
                 self.stray_syn_acks += 1;
                 return;

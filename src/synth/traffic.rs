@@ -4,7 +4,7 @@ use super::address::{Prefix, Targets};
 use super::arrivals::{Arrivals, Pace, Pulse, Rhythm, Spread};
 use super::conversation::{Close, Conversation, Look, Script, retransmission};
 use super::frame::Encapsulation;
-use super::kinds::{Answers, Backscatter, Flood, Handshakes, Outage, Scan};
+use super::kinds::{Acks, Answers, Backscatter, Flood, Handshakes, Outage, Scan};
 use super::random::{SplitMix64, scatter};
 use super::scenario::Traffic;
 use crate::decode::segment::Endpoint;
@@ -226,7 +226,15 @@ impl Flood {
         let script = match self.answers {
             _ if !random.chance(self.answered) => Script::Unanswered { syns: 1 },
             Answers::Drop => Script::Unanswered { syns: 1 },
-            Answers::Queue => Script::Abandoned { syn_acks: self.syn_acks },
+            Answers::Queue => {
+                let (syn_acks, after) =
+                    (self.syn_acks, self.ack_after.as_millis().min(u32::MAX.into()) as u32);
+                match self.acks {
+                    Acks::None => Script::Abandoned { syn_acks },
+                    Acks::Wrong => Script::InVain { beyond: 1, after, syn_acks },
+                    Acks::Void => Script::InVain { beyond: 0, after, syn_acks },
+                }
+            }
             Answers::Cookie => Script::Abandoned { syn_acks: 1 },
             Answers::Reset => Script::ResetByOriginator,
             Answers::Refuse => Script::Refused,

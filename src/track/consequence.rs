@@ -30,6 +30,10 @@ pub(super) fn take(attempt: &mut Attempt, step: Step) -> Fate {
             attempt.early_ack = true;
             Fate::Keep
         }
+        Step::Spoken => {
+            attempt.spoken = true;
+            Fate::Keep
+        }
         Step::Complete | Step::Refuse | Step::Reset => Fate::Remove,
         Step::Nothing | Step::Mismatch | Step::RepeatSyn | Step::Supersede | Step::Cross => Fate::Keep,
     }
@@ -47,13 +51,19 @@ impl Tracker {
     ) {
         let now = segment.ts;
         let age = now.since(before.opened_at);
-        let early = before.state == HandshakeState::SynSent && segment.src == flow.orig;
+        // Once an attempt: whoever sends many ACKs for one SYN-ACK must not make the responder look unseen.
+        let early = before.state == HandshakeState::SynSent && segment.src == flow.orig && !before.early_ack;
         if early && matches!(step, Step::EarlyAck { .. } | Step::Complete) {
             self.table.visibility.missed(flow.resp);
         }
         self.amid(flow, step, before, segment, sink);
         let kind = match step {
-            Step::Nothing | Step::EarlyAck { .. } | Step::RepeatSyn | Step::Supersede | Step::Cross => return,
+            Step::Nothing
+            | Step::EarlyAck { .. }
+            | Step::RepeatSyn
+            | Step::Supersede
+            | Step::Cross
+            | Step::Spoken => return,
             Step::Mismatch => {
                 self.counts.mismatched += 1;
                 EventKind::Mismatched { reset: segment.kind == SegmentKind::Rst }
@@ -75,15 +85,18 @@ impl Tracker {
                     self.counts.syn_ack_latency.observe(age);
                 }
                 self.counts.handshake_duration.observe(age);
-                self.table.remembered.remember(flow, Ended::of(before, End::Completed), now);
+                let unanswered =
+                    segment.kind != SegmentKind::SynAck && before.state == HandshakeState::SynSent;
+                let end = if unanswered { End::Unanswered } else { End::Completed };
+                self.table.remembered.remember(flow, Ended::of(before, end, now), now);
                 self.closed(before, Outcome::Completed, age)
             }
             Step::Refuse => {
-                self.table.remembered.remember(flow, Ended::of(before, End::Reset), now);
+                self.table.remembered.remember(flow, Ended::of(before, End::Reset, now), now);
                 self.closed(before, Outcome::Refused, age)
             }
             Step::Reset => {
-                self.table.remembered.remember(flow, Ended::of(before, End::Reset), now);
+                self.table.remembered.remember(flow, Ended::of(before, End::Reset, now), now);
                 self.closed(before, Outcome::Reset, age)
             }
         };

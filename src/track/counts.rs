@@ -16,6 +16,8 @@ pub struct LedgerCounts {
     pub syn_ack_retransmissions: u64,
     /// Attempts ended, in the order of [`Outcome::ALL`].
     pub closed: [u64; 7],
+    /// Completed attempts whose responder went on as if it had not seen the ACK.
+    pub not_taken: u64,
     /// SYNs that could only be counted.
     pub untracked: u64,
     /// Open now: `SynSent`, `SynReceived`.
@@ -83,6 +85,7 @@ impl LedgerCounts {
         for (mine, theirs) in self.closed.iter_mut().zip(other.closed) {
             *mine += theirs;
         }
+        self.not_taken += other.not_taken;
         self.untracked += other.untracked;
         for (mine, theirs) in self.open.iter_mut().zip(other.open) {
             *mine += theirs;

@@ -57,7 +57,8 @@ impl Tracker {
             | Step::Reset
             | Step::RepeatSyn
             | Step::Supersede
-            | Step::Cross => {}
+            | Step::Cross
+            | Step::Spoken => {}
         }
     }
 
@@ -84,8 +85,8 @@ impl Tracker {
         segment: &Segment,
         sink: &mut impl EventSink,
     ) {
-        if self.table.established.has_reconnecting()
-            && let Some(finding) = self.table.established.syn_again(hash, segment.seq)
+        if self.table.established.has_reconnecting(segment.ts)
+            && let Some(finding) = self.table.established.syn_again(hash, segment.seq, segment.ts)
         {
             self.found(finding, segment.ts.since(attempt.opened_at), segment, sink);
         }

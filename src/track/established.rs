@@ -1,7 +1,7 @@
 //! Stage 3 of 5, track: established connections, followed so that a half-open one shows (RFC 9293 section 3.5.1).
 //!
-//! A set-associative table of fixed size, shared by all packet threads: the connection longest silent makes room. Tuples are known
-//! by the keyed hash that the ledger finds their attempts with. A segment visits one set, two adjacent cache lines; nothing allocates. What a segment means is decided
+//! A set-associative table of fixed size, shared by all packet threads: the connection longest silent makes room, one that nobody has
+//! used before one that both ends have, and none for a handshake of one direction. Tuples are known by the keyed hash that the ledger finds their attempts with. A segment visits one set, two adjacent cache lines; nothing allocates. What a segment means is decided
 //! in [`connection`], who is suspected is kept in [`suspects`]. No clock, no events.
 
 mod connection;
@@ -59,7 +59,7 @@ pub(crate) struct Opening {
     pub(crate) isn: SeqNumber,
     /// Whether the originator's endpoint is the lower one of the tuple.
     pub(crate) originator_is_low: bool,
-    /// Whether both directions took part. One alone may be a forger's: it displaces no connection of the same tuple.
+    /// Whether both directions took part. One alone may be a forger's: it displaces no connection.
     pub(crate) both_seen: bool,
 }
 
@@ -76,6 +76,8 @@ pub(crate) struct Established {
     evicted: AtomicU64,
     /// Connections reset from the other side of a SYN, which wait for the same SYN again.
     reconnecting: AtomicUsize,
+    /// When the last of them was reset, milliseconds: spares the copies of SYNs the look where all have waited too long.
+    last_reconnecting: AtomicU32,
     pub(crate) suspects: Suspects,
 }
 
@@ -92,6 +94,7 @@ impl Established {
             entries: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             reconnecting: AtomicUsize::new(0),
+            last_reconnecting: AtomicU32::new(0),
         }
     }
 
@@ -121,8 +124,9 @@ impl Established {
 
     /// Whether any connection waits for the SYN that reset it to come again.
     #[inline]
-    pub(crate) fn has_reconnecting(&self) -> bool {
+    pub(crate) fn has_reconnecting(&self, now: Timestamp) -> bool {
         self.reconnecting.load(Ordering::Relaxed) != 0
+            && connection::may_come_again(self.last_reconnecting.load(Ordering::Relaxed), millis(now))
     }
 
     #[inline]
@@ -172,14 +176,16 @@ impl Established {
         }
         let fresh = Connection::new(opening, millis(now));
         let mut set = self.lock(index);
-        let age = |way: usize| match set.fingerprints[way] {
-            own if own == fingerprint => u64::MAX,
-            0 => u64::MAX - 1,
-            _ => u64::from(set.ways[way].silent_for(millis(now))),
+        // A connection of which nothing but its handshake was heard makes room before one that both ends have used.
+        let dispensable = |way: usize| match set.fingerprints[way] {
+            own if own == fingerprint => (3, 0),
+            0 => (2, 0),
+            _ => (u8::from(!set.ways[way].is_used()), set.ways[way].silent_for(millis(now))),
         };
-        let way = (0..WAYS).max_by_key(|&way| age(way))?;
+        let way = (0..WAYS).max_by_key(|&way| dispensable(way))?;
         let (held, before) = (set.fingerprints[way], set.ways[way]);
-        if held == fingerprint && !opening.both_seen {
+        // One direction alone may be forged, SYN and ACK: it takes no place that anybody has.
+        if held != 0 && !opening.both_seen {
             return None;
         }
         set.fingerprints[way] = fingerprint;
@@ -197,7 +203,7 @@ impl Established {
         }
         self.left(Place { set: index, fingerprint: held }, &before);
         // The SYN that its sender reset the connection for got through, though its second copy was not seen.
-        (held == fingerprint).then(|| before.syn_again(opening.isn)).flatten()
+        (held == fingerprint).then(|| before.syn_again(opening.isn, millis(now))).flatten()
     }
 
     /// Takes a segment that opens and ends no handshake. `isn` is that of the attempt which the segment's sender has open on this
@@ -228,6 +234,7 @@ impl Established {
             return finding;
         }
         if after.is_reconnecting() && !before.is_reconnecting() {
+            self.last_reconnecting.store(millis(segment.ts), Ordering::Relaxed);
             self.reconnecting.fetch_add(1, Ordering::Relaxed);
         } else if before.is_reconnecting() && !after.is_reconnecting() {
             self.reconnecting.fetch_sub(1, Ordering::Relaxed);
@@ -243,12 +250,12 @@ impl Established {
     }
 
     /// Takes a SYN that came again.
-    pub(crate) fn syn_again(&self, hash: u64, isn: SeqNumber) -> Option<Finding> {
+    pub(crate) fn syn_again(&self, hash: u64, isn: SeqNumber, now: Timestamp) -> Option<Finding> {
         let place = self.place(hash).filter(|place| self.used(place.set))?;
         let mut set = self.lock(place.set);
         let way = set.fingerprints.iter().position(|&own| own == place.fingerprint)?;
         let before = set.ways[way];
-        let finding = before.syn_again(isn)?;
+        let finding = before.syn_again(isn, millis(now))?;
         set.fingerprints[way] = 0;
         drop(set);
         self.entries.fetch_sub(1, Ordering::Relaxed);

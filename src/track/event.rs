@@ -119,8 +119,16 @@ pub enum EventKind {
         after_ack: bool,
         /// How long after the attempt opened.
         age: Duration,
-        /// Copies seen so far, saturating at 7; 0 where the attempt is no longer open.
+        /// Copies seen so far, saturating at 7. After the ACK: how many of the responder's timers have sent it again, those before the
+        /// ACK included; 0 where this copy shows none that had not shown. 0 where the attempt ended otherwise.
         count: u8,
+    },
+    /// The responder did not take the ACK that completed an attempt: two of its timers sent the SYN-ACK again. Said once, and of an
+    /// attempt that stays counted as completed: the originator acknowledged, only with a wrong checksum or timestamp, or into a full
+    /// accept queue. The responder holds its entry all the while.
+    NotTaken {
+        /// Whether `Overdue` had been said of it.
+        overdue: bool,
     },
     /// The grace age passed and nobody completed, refused or reset the attempt: *unresolved* from now on.
     Overdue {

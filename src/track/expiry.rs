@@ -175,7 +175,7 @@ impl Tracker {
         }
         if attempt.syn_copies > 0 {
             // A stack that retransmits may do so once more; a flood's SYNs come once and are not worth the place.
-            self.table.remembered.remember(&flow, Ended::of(attempt, End::Expired), at);
+            self.table.remembered.remember(&flow, Ended::of(attempt, End::Expired, at), at);
         }
         let kind = self.closed(attempt, outcome, after);
         sink.on_event(&HandshakeEvent { ts: at, flow, weight: 1 << attempt.level, kind });

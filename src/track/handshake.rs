@@ -36,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) contested: bool,
     /// Whether the responder sent a SYN of its own on this tuple.
     pub(crate) crossed: bool,
+    /// Whether the responder sent data before the originator's ACK was seen (RFC 7413, or that ACK was lost before us).
+    pub(crate) spoken: bool,
     /// Where its wait for the grace age is noted.
     pub(crate) ticket: Ticket,
 }
@@ -66,6 +68,8 @@ pub(crate) enum Step {
     RepeatSynAck { contested: bool },
     /// An ACK of a SYN-ACK not seen, though this responder's SYN-ACKs are visible: kept until one comes that it fits.
     EarlyAck { responder_isn: SeqNumber },
+    /// The responder sent data though the originator's ACK was not seen: a later one may acknowledge that too.
+    Spoken,
     /// The handshake is complete.
     Complete,
     /// The responder reset it.
@@ -98,6 +102,13 @@ impl Attempt {
     /// Whether `number` lies at or after the responder's ISN + 1, within the first flight.
     fn in_responder_flight(&self, number: SeqNumber) -> bool {
         number.distance_from(self.responder_isn.plus(1)) <= FIRST_FLIGHT
+    }
+
+    /// Whether the responder takes `ack` for its SYN-ACK's: in SYN-RECEIVED that is SND.UNA < SEG.ACK =< SND.NXT (RFC 9293 section
+    /// 3.10.7.4), one number as long as it has sent nothing but its SYN. Any other, of data too, it answers with a reset and keeps
+    /// the entry; whoever holds a real address could fill its queue behind ACKs that only look like it.
+    fn taken_by_responder(&self, ack: SeqNumber) -> bool {
+        ack == self.responder_isn.plus(1) || (self.spoken && self.in_responder_flight(ack))
     }
 }
 
@@ -176,17 +187,23 @@ pub(crate) fn next(
         // The third segment of the handshake, or a later one that could not exist without it (the ACK was lost before us).
         (SynReceived, Originator, Ack | Fin) => {
             let proves = attempt.continued_at(segment.seq) || attempt.beyond_syn(segment.seq);
-            if proves && attempt.in_responder_flight(segment.ack) { Step::Complete } else { Step::Mismatch }
+            if proves && attempt.taken_by_responder(segment.ack) { Step::Complete } else { Step::Mismatch }
         }
         // The responder acknowledges data after the SYN: it has the originator's ACK, though we saw neither that nor the SYN-ACK.
         (SynSent, Responder, Ack | Fin) => {
             let fits = attempt.early_ack && attempt.in_responder_flight(segment.seq);
             if fits && attempt.beyond_syn(segment.ack) { Step::Complete } else { Step::Nothing }
         }
-        // Likewise after the SYN-ACK. Data before that proves nothing: Fast Open sends it early.
+        // Likewise after the SYN-ACK. The responder's data before that proves nothing: Fast Open sends it early.
         (SynReceived, Responder, Ack | Fin) => {
             let fits = attempt.contested || attempt.in_responder_flight(segment.seq);
-            if fits && attempt.beyond_syn(segment.ack) { Step::Complete } else { Step::Nothing }
+            if fits && attempt.beyond_syn(segment.ack) {
+                Step::Complete
+            } else if fits && segment.payload_len > 0 && !attempt.spoken {
+                Step::Spoken
+            } else {
+                Step::Nothing
+            }
         }
         // In SYN_SENT a reset is valid where it acknowledges the SYN (RFC 9293 section 3.10.7.3).
         (SynSent, Responder, Rst) => {

@@ -20,10 +20,19 @@ pub(crate) enum End {
     /// The handshake was complete: a SYN-ACK again means that the accept queue did not take it.
     #[default]
     Completed,
+    /// Likewise, and no SYN-ACK had been seen.
+    Unanswered,
     /// It timed out: the SYN again is its copy.
     Expired,
     /// Reset or refused: its SYN-ACK may still come, but the same SYN again is another attempt.
     Reset,
+}
+
+impl End {
+    /// Whether the handshake was complete.
+    pub(crate) fn is_completed(self) -> bool {
+        matches!(self, Self::Completed | Self::Unanswered)
+    }
 }
 
 /// What is kept of an attempt that ended.
@@ -37,17 +46,36 @@ pub(crate) struct Ended {
     pub(crate) end: End,
     /// When it opened: milliseconds of network time, modulo 2^32.
     pub(crate) opened_millis: u32,
+    /// It stood for 2^level attempts.
+    pub(crate) level: u8,
+    /// Whether `Overdue` had been said of it.
+    pub(crate) overdue: bool,
+    /// The responder's timers that its repeated SYN-ACKs showed, a bit each.
+    pub(crate) timers: u8,
 }
 
 impl Ended {
     /// An attempt that ended.
-    pub(crate) fn of(attempt: &Attempt, end: End) -> Self {
+    pub(crate) fn of(attempt: &Attempt, end: End, now: Timestamp) -> Self {
+        let timers = match attempt.syn_ack_copies {
+            0 => 0,
+            // One at least, as far as its age allows: a tap that captures twice copies the first at once.
+            _ => timer(now.since(attempt.opened_at)),
+        };
         Self {
             isn: attempt.isn,
             syn_payload: attempt.syn_payload,
             end,
             opened_millis: millis(attempt.opened_at),
+            level: attempt.level,
+            overdue: attempt.overdue,
+            timers,
         }
+    }
+
+    /// Whether a SYN-ACK acknowledges it.
+    fn acknowledged_by(&self, ack: SeqNumber) -> bool {
+        ack.distance_from(self.isn.plus(1)) <= u32::from(self.syn_payload)
     }
 
     /// How long ago it opened.
@@ -56,6 +84,20 @@ impl Ended {
         let ago = millis(now).wrapping_sub(self.opened_millis) as i32;
         Duration::from_millis(u64::from(ago.max(0).unsigned_abs()))
     }
+}
+
+/// A SYN-ACK that comes again sooner was copied by a tap or asked for by a SYN: half of the shortest first timer of a stack, 1 s.
+const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
+
+/// The timer that a SYN-ACK sent again at this age shows, as a bit; 0 where none. Timers that double end at 2^n - 1 seconds; halfway
+/// between, by their logarithm, one ends and the next begins, so that copies of one repetition show one timer.
+fn timer(age: Duration) -> u8 {
+    if age < SHORTEST_REPETITION {
+        return 0;
+    }
+    // Rounds log2(age + 1 s): 2x^2 has twice the logarithm and one more.
+    let seconds = age.as_secs_f64().min(127.0) + 1.0;
+    1 << (((2.0 * seconds * seconds) as u32).ilog2() / 2)
 }
 
 fn millis(at: Timestamp) -> u32 {
@@ -73,6 +115,23 @@ struct Way {
     ended: u16,
     syn_payload: u16,
     end: End,
+    level: u8,
+    overdue: bool,
+    timers: u8,
+}
+
+impl Way {
+    fn ended(&self) -> Ended {
+        Ended {
+            isn: SeqNumber(self.isn),
+            syn_payload: self.syn_payload,
+            end: self.end,
+            opened_millis: self.opened,
+            level: self.level,
+            overdue: self.overdue,
+            timers: self.timers,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -124,13 +183,25 @@ impl Remembered {
             return None;
         }
         let set = self.sets[set].lock().unwrap_or_else(PoisonError::into_inner);
-        let way = set.ways.iter().find(|way| way.fingerprint == fingerprint)?;
-        Some(Ended {
-            isn: SeqNumber(way.isn),
-            syn_payload: way.syn_payload,
-            end: way.end,
-            opened_millis: way.opened,
-        })
+        set.ways.iter().find(|way| way.fingerprint == fingerprint).map(Way::ended)
+    }
+
+    /// A SYN-ACK with this acknowledgement came again after the last attempt of `flow` ended: what that was, if the SYN-ACK fits it,
+    /// and how many of the responder's timers have shown now; 0 where this one shows none that had not shown before.
+    pub(crate) fn repeated(&self, flow: &Flow, ack: SeqNumber, now: Timestamp) -> Option<(Ended, u8)> {
+        let (set, fingerprint) = self.place(flow)?;
+        if !self.is_used(set) {
+            return None;
+        }
+        let mut set = self.sets[set].lock().unwrap_or_else(PoisonError::into_inner);
+        let way = set.ways.iter_mut().find(|way| way.fingerprint == fingerprint)?;
+        let ended = way.ended();
+        if !ended.acknowledged_by(ack) {
+            return None;
+        }
+        way.timers |= timer(ended.age(now));
+        let shown = if way.timers == ended.timers { 0 } else { way.timers.count_ones() as u8 };
+        Some((ended, shown))
     }
 
     /// Remembers the end of an attempt in place of an earlier one of the same flow, or of the oldest of its set.
@@ -158,6 +229,9 @@ impl Remembered {
                 ended: seconds,
                 syn_payload: ended.syn_payload,
                 end: ended.end,
+                level: ended.level,
+                overdue: ended.overdue,
+                timers: ended.timers,
             };
         }
     }
@@ -175,7 +249,7 @@ mod tests {
     }
 
     fn ended(isn: u32) -> Ended {
-        Ended { isn: SeqNumber(isn), syn_payload: 0, end: End::Completed, opened_millis: 0 }
+        Ended { isn: SeqNumber(isn), opened_millis: 0, ..Ended::default() }
     }
 
     #[test]
@@ -205,6 +279,23 @@ mod tests {
         let memory = Remembered::new(0, RandomState::with_seeds(1, 2, 3, 4));
         memory.remember(&flow(1), ended(7), Timestamp::EPOCH);
         assert_eq!(memory.find(&flow(1)), None);
+    }
+
+    #[test]
+    fn a_timer_is_told_once_however_often_its_repetition_is_seen() {
+        let memory = Remembered::new(1000, RandomState::with_seeds(1, 2, 3, 4));
+        memory.remember(&flow(1), ended(7), Timestamp::EPOCH);
+        let mut shown = |millis: i64| {
+            let at = Timestamp::from_nanos(millis * 1_000_000);
+            memory.repeated(&flow(1), SeqNumber(8), at).unwrap().1
+        };
+        // Linux, FreeBSD: 1, 3, 7, 15, 31 s, each a little late, and each copied by the tap.
+        let seen = [1, 1020, 1021, 3060, 3061, 7200, 15_300, 15_301, 31_500].map(&mut shown);
+        assert_eq!(seen, [0, 1, 0, 2, 0, 3, 4, 0, 5]);
+        assert_eq!(memory.repeated(&flow(1), SeqNumber(9), Timestamp::EPOCH), None, "another number");
+        assert_eq!(memory.repeated(&flow(2), SeqNumber(8), Timestamp::EPOCH), None, "another flow");
+        assert_ne!(timer(Duration::from_millis(3010)), timer(Duration::from_millis(9010)), "Windows: 3, 9 s");
+        assert_eq!(timer(Duration::MAX), 1 << 7);
     }
 
     #[test]

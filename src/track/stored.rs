@@ -27,7 +27,8 @@ impl Stored {
             | flag(attempt.overdue, 27)
             | flag(attempt.early_ack, 28)
             | flag(attempt.crossed, 29)
-            | flag(attempt.contested, 30);
+            | flag(attempt.contested, 30)
+            | flag(attempt.spoken, 31);
         Self([micros(attempt.opened_at), attempt.isn.0, attempt.responder_isn.0, bits, attempt.ticket.0])
     }
 
@@ -56,6 +57,7 @@ impl Stored {
             early_ack: flag(28),
             crossed: flag(29),
             contested: flag(30),
+            spoken: flag(31),
             ticket: Ticket(ticket),
         }
     }
@@ -85,7 +87,7 @@ mod tests {
         #[test]
         fn packing_loses_nothing(
             opened in -2_000_000_000_000_000i64..4_000_000_000_000_000, age in -500_000_000i64..3_700_000_000, isn in any::<u32>(), responder_isn in any::<u32>(), syn_payload in 0u16..0x4000,
-            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 6]>(), ticket in any::<u32>(),
+            syn_copies in 0u8..16, syn_ack_copies in 0u8..8, level in 0u8..13, flags in any::<[bool; 7]>(), ticket in any::<u32>(),
         ) {
             let opened_at = Timestamp::from_nanos(opened * 1000);
             let attempt = Attempt {
@@ -99,6 +101,7 @@ mod tests {
                 early_ack: flags[3],
                 crossed: flags[4],
                 contested: flags[5],
+                spoken: flags[6],
                 ticket: Ticket(ticket),
             };
             let now = Timestamp::from_nanos(opened_at.as_nanos() + age * 1000);

@@ -4,9 +4,17 @@
 
 use super::event::{EventKind, EventSink, HandshakeEvent};
 use super::flow::Flow;
-use super::remembered::{End, Ended};
+use super::remembered::End;
 use super::tracker::Tracker;
 use crate::decode::segment::{Segment, SegmentKind, TcpFlags};
+
+/// So many of the responder's timers sent the SYN-ACK again, one of them at least after the ACK that completed the attempt. One may be
+/// that ACK lost behind us, a round trip longer than the timer, or a connection deferred until data comes (`TCP_DEFER_ACCEPT` sends
+/// one SYN-ACK at the end of the deferral and takes its answer; net/ipv4/inet_connection_sock.c, `syn_ack_recalc`).
+///
+/// The ledger keeps such an attempt as completed: a counter never goes back, and the originator did acknowledge the SYN-ACK, which is
+/// all that the outcome says. That the server did not take it is said beside it, once.
+const NOT_TAKEN: u8 = 2;
 
 impl Tracker {
     /// A segment of no open attempt: a late copy of one that ended, backscatter, or somebody's data.
@@ -20,23 +28,31 @@ impl Tracker {
 
     fn on_stray_syn_ack(&mut self, segment: &Segment, sink: &mut impl EventSink) {
         let flow = Flow { orig: segment.dst, resp: segment.src };
-        let fits =
-            |ended: &Ended| segment.ack.distance_from(ended.isn.plus(1)) <= u32::from(ended.syn_payload);
-        let kind = match self.table.remembered.find(&flow).filter(fits) {
-            Some(ended) => {
-                self.counts.syn_ack_retransmissions += 1;
-                self.answered_again(segment, sink);
-                let age = ended.age(segment.ts);
-                EventKind::SynAckRetransmitted { after_ack: ended.end == End::Completed, age, count: 0 }
-            }
+        let Some((ended, timers)) = self.table.remembered.repeated(&flow, segment.ack, segment.ts) else {
             // It may answer a SYN that was only counted.
-            None if self.table.shares.refused_lately(segment.src, segment.ts) => return,
-            None => {
+            if !self.table.shares.refused_lately(segment.src, segment.ts) {
                 self.counts.unsolicited_syn_ack += 1;
-                EventKind::UnsolicitedSynAck
+                let kind = EventKind::UnsolicitedSynAck;
+                sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight: 1, kind });
             }
+            return;
         };
-        sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight: 1, kind });
+        self.counts.syn_ack_retransmissions += 1;
+        self.answered_again(segment, sink);
+        let weight = 1 << ended.level;
+        let (after_ack, age) = (ended.end.is_completed(), ended.age(segment.ts));
+        if ended.end == End::Unanswered {
+            // Another interface showed it late, or nobody had seen this responder answer before.
+            self.table.visibility.saw(flow.resp);
+        }
+        let kind =
+            EventKind::SynAckRetransmitted { after_ack, age, count: if after_ack { timers } else { 0 } };
+        sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
+        if after_ack && timers == NOT_TAKEN {
+            self.counts.not_taken += 1;
+            let kind = EventKind::NotTaken { overdue: ended.overdue };
+            sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
+        }
     }
 
     fn on_stray_reset(&mut self, segment: &Segment, sink: &mut impl EventSink) {

@@ -285,6 +285,7 @@ impl Tracker {
             early_ack: false,
             contested: false,
             crossed: place == Place::Crossed,
+            spoken: false,
             ticket: wait.ticket,
         };
         let lane = K::lane(self);

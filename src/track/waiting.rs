@@ -255,6 +255,7 @@ mod tests {
             overdue: false,
             early_ack: false,
             contested: false,
+            spoken: false,
             crossed: false,
             ticket,
         }

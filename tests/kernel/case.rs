@@ -20,6 +20,9 @@ pub struct Case {
     pub duplicates: f64,
     /// Share of the forged sources that reset 0.3 s after their SYN.
     pub resets: f64,
+    /// Every forged source acknowledges the SYN-ACK, in vain: by turns with a number one too high and with a wrong checksum, 20 ms
+    /// after it and 1.3 s after it.
+    pub in_vain: bool,
     /// Real connections a second, each of which sends a byte and closes.
     pub clients: f64,
     /// Real connections a second that never send anything.
@@ -85,6 +88,7 @@ fn mixed() -> Vec<Case> {
             ("duplicates-flooded", Case { duplicates: 0.3, ..hard.clone() }),
             ("resets", Case { resets: 0.5, ..flood.clone() }),
             ("resets-flooded", Case { resets: 0.5, ..hard.clone() }),
+            ("in-vain", Case { in_vain: true, ..flood.clone() }),
             ("not-accepting", Case { rate: 1.0, seconds: 60.0, clients: size / 10.0, ..flood.clone() }),
             (
                 "deferring",

@@ -67,6 +67,14 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
         format!("{port}:{rate}:{even}:{start}:{seconds}:{duplicates}:{resets}")
     });
     let floods = format!("flood {}", floods.collect::<Vec<_>>().join(" "));
+    let in_vain = group.cases.iter().filter(|case| case.in_vain).map(|case| case.port.to_string());
+    let in_vain: Vec<String> = in_vain.collect();
+    let acks = (!in_vain.is_empty()).then(|| {
+        let task = format!("acks {}", in_vain.join(" "));
+        let mut acks = Process::start(&mut helper::command(&namespaces.originators, &task));
+        acks.wait_for_line(LISTENING, PATIENCE);
+        acks
+    });
     let mut flood = Process::start(&mut helper::command(&namespaces.originators, &floods));
     let mut clients = String::new();
     for Case { port, clients: speaking, silent, seconds, .. } in &group.cases {
@@ -103,7 +111,7 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
         .filter_map(|line| line.split_once(SAMPLE))
         .map(|(_, json)| serde_json::from_str(json).unwrap())
         .collect();
-    drop(deferring);
+    drop((deferring, acks));
     let mut moved: BTreeMap<String, f64> = BTreeMap::new();
     for (_, json) in server.stdout().lines().filter_map(|line| line.split_once(MOVED)) {
         let json: serde_json::Value = serde_json::from_str(json).unwrap();

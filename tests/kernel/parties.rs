@@ -40,6 +40,7 @@ pub fn main() {
         ["serve", seconds, ref ports @ ..] => serve(seconds.parse().unwrap(), ports),
         ["flood", ref floods @ ..] => flood(floods),
         ["clients", ref ports @ ..] => clients(ports),
+        ["acks", ref ports @ ..] => acks(ports),
         _ => helper::main(),
     }
 }
@@ -227,6 +228,62 @@ fn reset(syn: &[u8]) -> Vec<u8> {
         Wire { to: syn[..6].try_into().unwrap(), from: syn[6..12].try_into().unwrap(), ..Wire::default() };
     let mut frame = Vec::new();
     wire.write(&Packet { flags: TcpFlags::RST, ..packet }, &mut frame);
+    frame
+}
+
+/// Acknowledges the first SYN-ACK of each connection from these ports, in vain, for as long as it lives.
+fn acks(ports: &[&str]) {
+    let link =
+        || pcap::Capture::from_device(namespaces::ORIGINATOR_LINK).unwrap().snaplen(96).immediate_mode(true);
+    let (mut from, mut to) = (link().open().unwrap(), link().open().unwrap());
+    let ports: Vec<String> = ports.iter().map(|port| format!("tcp src port {port}")).collect();
+    let filter = format!("tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn|tcp-ack and ({})", ports.join(" or "));
+    from.direction(pcap::Direction::In).unwrap();
+    from.filter(&filter, true).unwrap();
+    println!("{LISTENING}");
+    let (hand, due) = std::sync::mpsc::channel::<(Duration, Vec<u8>)>();
+    std::thread::spawn(move || {
+        let mut answered = BTreeSet::new();
+        while let Ok(packet) = from.next_packet() {
+            let syn_ack = packet.data;
+            let number = answered.len();
+            if answered.insert(syn_ack[26..38].to_vec()) {
+                let late = Duration::from_millis(if number & 2 == 0 { 20 } else { 1300 });
+                if hand.send((now() + late, in_vain(syn_ack, number & 1 == 0))).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let mut later: BinaryHeap<Reverse<(Duration, Vec<u8>)>> = BinaryHeap::new();
+    loop {
+        let wait = later.peek().map_or(COUNTED_EVERY, |Reverse((at, _))| at.saturating_sub(now()));
+        if let Ok(frame) = due.recv_timeout(wait.min(COUNTED_EVERY)) {
+            later.push(Reverse(frame));
+        }
+        while later.peek().is_some_and(|Reverse((at, _))| *at <= now())
+            && let Some(Reverse((_, frame))) = later.pop()
+        {
+            super::support::send(&mut to, &frame);
+        }
+    }
+}
+
+/// The ACK of a SYN-ACK, with the number after the right one, or with a wrong checksum.
+fn in_vain(syn_ack: &[u8], wrong_number: bool) -> Vec<u8> {
+    let four = |at: usize| -> [u8; 4] { syn_ack[at..at + 4].try_into().unwrap() };
+    let two = |at: usize| u16::from_be_bytes([syn_ack[at], syn_ack[at + 1]]);
+    let end = |address: usize, port: usize| Endpoint::new(IpAddr::from(four(address)), two(port));
+    let (seq, next) = (u32::from_be_bytes(four(42)), u32::from_be_bytes(four(38)).wrapping_add(1));
+    let ack = next.wrapping_add(u32::from(wrong_number));
+    let packet = Packet { ack, flags: TcpFlags::ACK, ..Packet::bare_syn(end(30, 36), end(26, 34), seq) };
+    let (to, from) = (syn_ack[6..12].try_into().unwrap(), syn_ack[..6].try_into().unwrap());
+    let mut frame = Vec::new();
+    Wire { to, from, ..Wire::default() }.write(&packet, &mut frame);
+    if !wrong_number {
+        // The checksum of a TCP header behind 14 bytes of Ethernet and 20 of IPv4.
+        frame[14 + 20 + 16] ^= 0x55;
+    }
     frame
 }
 

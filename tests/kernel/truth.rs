@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Packets: `S` a SYN with a new sequence number (which opens the next connection), `D` the same SYN again, `A` a SYN-ACK, `B` a
-//! SYN-ACK with another sequence number than before, `K` an ACK of the SYN-ACK, `P` the same with data, `R` a reset by the
-//! originator, `F` one by the server. Addresses and sequence numbers mean nothing to the queue and are made up on reading.
+//! SYN-ACK with another sequence number than before, `K` an ACK of the SYN-ACK, `P` the same with data, `W` an ACK with the next number
+//! but one, `R` a reset by the originator, `F` one by the server that acknowledges, `G` one that does not, at the number of `W`. Addresses and sequence numbers mean nothing to the queue and are made up on reading.
 
 use halfopen::decode::segment::{Endpoint, Segment, SegmentKind, SeqNumber, TcpFlags};
 use halfopen::time::Timestamp;
@@ -176,15 +176,18 @@ impl Packet {
         let (flags, from_originator) = match self.what {
             b'S' | b'D' => (TcpFlags::SYN, true),
             b'A' | b'B' => (TcpFlags::SYN | TcpFlags::ACK, false),
-            b'K' | b'P' => (TcpFlags::ACK, true),
+            b'K' | b'P' | b'W' => (TcpFlags::ACK, true),
             b'R' => (TcpFlags::RST, true),
             b'F' => (TcpFlags::RST | TcpFlags::ACK, false),
+            b'G' => (TcpFlags::RST, false),
             other => panic!("'{}' is no packet", other as char),
         };
         let answer = if self.what == b'B' { answer.wrapping_add(1) } else { answer };
         let (seq, ack) = match self.what {
             b'S' | b'D' => (isn, 0),
             b'A' | b'B' | b'F' => (answer, isn.wrapping_add(1)),
+            b'W' => (isn.wrapping_add(1), answer.wrapping_add(2)),
+            b'G' => (answer.wrapping_add(2), 0),
             _ => (isn.wrapping_add(1), answer.wrapping_add(1)),
         };
         let (src, dst) = if from_originator { (originator, SERVER) } else { (SERVER, originator) };
@@ -237,11 +240,18 @@ impl Recorder {
                 (if same { b'A' } else { b'B' }, Connection { answer: Some(segment.seq), ..known })
             }
             (SegmentKind::Ack, true, Some(known)) if known.noted < 2 => {
-                let what = if segment.payload_len > 0 { b'P' } else { b'K' };
+                let beyond = known.answer.is_some_and(|answer| segment.ack == answer.plus(2));
+                let what = match segment.payload_len {
+                    0 if beyond => b'W',
+                    0 => b'K',
+                    _ => b'P',
+                };
                 (what, Connection { noted: known.noted + 1, ..known })
             }
             (SegmentKind::Rst, true, Some(known)) => (b'R', known),
-            (SegmentKind::Rst, false, Some(known)) => (b'F', known),
+            (SegmentKind::Rst, false, Some(known)) => {
+                (if segment.flags.has(TcpFlags::ACK) { b'F' } else { b'G' }, known)
+            }
             _ => return,
         };
         self.open.insert(originator, connection);

@@ -3,7 +3,8 @@
 //! The kernel drops a bare ACK for so many timers, sends no SYN-ACK meanwhile, and sends one at the end of them, whose ACK makes
 //! the connection (net/ipv4/tcp_minisocks.c, `tcp_check_req`; net/ipv4/inet_connection_sock.c, `syn_ack_recalc`). Data makes it at
 //! once. So only who keeps silent is kept, and the wire says who that was when it is over: his share of the completed handshakes
-//! of before is taken for the share of those of now. Nothing by flow, no clock.
+//! of before is taken for the share of those of now. A deferral explains one repetition of a connection: whose SYN-ACK comes at a
+//! second timer was not taken. Nothing by flow, no clock.
 
 use super::profile::STAGES;
 use std::time::Duration;
@@ -26,8 +27,10 @@ pub(super) struct Deferral {
     /// Completed handshakes by cohort.
     completed: Box<[u32]>,
     newest: usize,
-    /// SYN-ACKs after their ACK, by the timer that went off, faded.
+    /// First SYN-ACKs after their ACK, by the timer that went off, faded.
     after_ack: [f64; STAGES],
+    /// Further ones, faded.
+    further: f64,
     /// Completed handshakes whose deferral is over, by what timer would end it, faded.
     over: [f64; STAGES],
     held: u64,
@@ -42,6 +45,7 @@ impl Deferral {
             completed: vec![0; RING].into(),
             newest: 0,
             after_ack: [0.0; STAGES],
+            further: 0.0,
             over: [0.0; STAGES],
             held: 0,
         }
@@ -54,19 +58,32 @@ impl Deferral {
         }
     }
 
-    /// A SYN-ACK came after its ACK at the end of this timer; whether that says that connections are deferred, not that they are
-    /// not accepted.
-    pub(super) fn after_ack(&mut self, stage: Option<usize>, weight: u32) -> bool {
+    /// A SYN-ACK came after its ACK at the end of this timer, the `number`-th of its connection; whether a deferral explains it.
+    pub(super) fn after_ack(&mut self, stage: Option<usize>, number: u8, weight: u32) -> bool {
+        if number > 1 {
+            self.further += f64::from(weight);
+            return false;
+        }
         if let Some(count) = stage.and_then(|stage| self.after_ack.get_mut(stage)) {
             *count += f64::from(weight);
         }
-        self.after_ack[0] <= CHANCE * self.after_ack.iter().sum::<f64>()
+        self.is_once() && self.after_ack[0] <= CHANCE * self.all()
+    }
+
+    fn all(&self) -> f64 {
+        self.after_ack.iter().sum()
+    }
+
+    /// Whether hardly a SYN-ACK comes twice after its ACK.
+    fn is_once(&self) -> bool {
+        self.further <= CHANCE * self.all()
     }
 
     /// So many cohorts began; `ends` are the ages at which timers go off.
     pub(super) fn pass(&mut self, cohorts: u32, ends: &[Duration; STAGES]) {
         let first_fades = self.fading.powi(cohorts.min(10_000) as i32);
-        self.after_ack.iter_mut().chain(&mut self.over).for_each(|sum| *sum *= first_fades);
+        let sums = self.after_ack.iter_mut().chain(&mut self.over).chain([&mut self.further]);
+        sums.for_each(|sum| *sum *= first_fades);
         for _ in 0..cohorts.min(RING as u32) {
             self.newest = (self.newest + 1) % RING;
             if let Some(count) = self.completed.get_mut(self.newest) {
@@ -87,8 +104,9 @@ impl Deferral {
 
     /// The timer at whose end a deferral is over, if there is one.
     fn stage(&self) -> Option<usize> {
-        let all: f64 = self.after_ack.iter().sum();
+        let all = self.all();
         (1..STAGES)
+            .filter(|_| self.is_once())
             .find(|stage| self.after_ack[*stage] >= ENOUGH && self.after_ack[*stage] >= (1.0 - CHANCE) * all)
     }
 
@@ -134,7 +152,7 @@ mod tests {
             // Ten handshakes a second; one in ten stays silent and is asked again 7 s later.
             deferral.completed(1);
             if cohort >= 70 && cohort % 10 == 0 {
-                assert!(deferral.after_ack(Some(2), 1));
+                assert!(deferral.after_ack(Some(2), 1, 1));
             }
             deferral.pass(1, &ENDS);
         }
@@ -150,11 +168,31 @@ mod tests {
         let mut deferral = Deferral::new(Duration::from_millis(100));
         for _ in 0..50 {
             deferral.completed(1);
-            assert!(!deferral.after_ack(Some(0), 1), "at the end of the first timer");
-            deferral.after_ack(Some(1), 1);
+            assert!(!deferral.after_ack(Some(0), 1, 1), "at the end of the first timer");
+            deferral.after_ack(Some(1), 2, 1);
             deferral.pass(1, &ENDS);
         }
         assert_eq!(deferral.held(), 0);
         assert_eq!(deferral.stage(), None);
+    }
+
+    #[test]
+    fn what_comes_twice_is_no_deferral_whenever_it_began() {
+        // Acknowledged after the first timer, in vain: asked again at 3 s and at 7 s.
+        let mut deferral = Deferral::new(Duration::from_millis(100));
+        for cohort in 0..300 {
+            deferral.completed(1);
+            if cohort >= 30 {
+                let deferred = deferral.after_ack(Some(1), 1, 1);
+                // The first comes again after 4 s; 2 s later it is known.
+                assert!(deferred || cohort > 70, "{cohort}");
+                assert!(!deferred || cohort < 90, "{cohort}");
+            }
+            if cohort >= 70 {
+                assert!(!deferral.after_ack(Some(2), 2, 1), "it came again");
+            }
+            deferral.pass(1, &ENDS);
+        }
+        assert_eq!(deferral.held(), 0);
     }
 }

@@ -34,7 +34,7 @@ pub(in crate::detect) struct Note {
     age: u32,
     pub(super) weight: u32,
     pub(in crate::detect) what: What,
-    /// Which repetition it is.
+    /// Which repetition it is; after the ACK, which timer's.
     pub(super) number: u8,
     /// Number of the server's model.
     pub(in crate::detect) seat: u16,
@@ -64,6 +64,8 @@ impl Note {
             | EventKind::Untracked { .. }
             | EventKind::SynRetransmitted { .. }
             | EventKind::Overdue { .. }
+            // Its SYN-ACKs said it.
+            | EventKind::NotTaken { .. }
             | EventKind::UnsolicitedSynAck
             | EventKind::UnsolicitedRst
             | EventKind::Mismatched { .. }

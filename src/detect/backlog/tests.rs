@@ -176,7 +176,7 @@ fn a_syn_ack_after_the_ack_is_accept_overflow() {
     }
     assert_eq!(model.occupancy(), 0);
     for number in 0..5 {
-        let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(1.02), count: 0 };
+        let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(1.02), count: 1 };
         model.on_event(&event(1.02, number, kind));
     }
     assert_eq!(model.mode().mode, ServerMode::AcceptOverflow);
@@ -281,7 +281,7 @@ fn a_deferred_connection_is_held_and_is_not_turned_away() {
         events.push(event(born + 0.1, number, closed(Outcome::Completed, 0.1)));
         // Every second one keeps silent: asked again at the end of the third timer, 7 s.
         if number % 2 == 0 {
-            let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(7.1), count: 0 };
+            let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(7.1), count: 1 };
             events.push(event(born + 7.1, number, kind));
         }
     }

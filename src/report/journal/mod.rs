@@ -1,5 +1,5 @@
-//! Stage 5 of 5, report: the journal: every change of an incident, and every half-open connection, as one JSON object a line, in a
-//! file.
+//! Stage 5 of 5, report: the journal: every change of an incident, and what showed on single connections, as one JSON object a line,
+//! in a file.
 //!
 //! Never holds up who records: a bounded queue and a thread of its own lie between. What cannot be written is counted, said once
 //! for each episode of trouble, and lost; the sensor goes on. Decides nothing.
@@ -9,7 +9,7 @@ mod file;
 pub use file::RotatedFile;
 
 use crate::config::JournalConfig;
-use crate::detect::incident::{Discovery, JournalEntry};
+use crate::detect::incident::{Discovery, Exchange, JournalEntry, Sighting};
 use crate::time::Timestamp;
 use serde::{Serialize, Serializer};
 use std::io;
@@ -33,21 +33,31 @@ type Message = Option<Line>;
 #[serde(untagged)]
 enum Line {
     Incident(JournalEntry),
-    HalfOpen(HalfOpenLine),
+    Sighting(SightingLine),
 }
 
-/// The line of a half-open connection: `event` is `half_open`.
+/// The line of what showed on one connection: `event` is `half_open` or `oddity`, and names the object beside it.
 #[derive(Debug, Clone, Serialize)]
-pub struct HalfOpenLine {
+pub struct SightingLine {
     #[serde(serialize_with = "seconds")]
     ts: Timestamp,
     event: &'static str,
-    half_open: Discovery,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    half_open: Option<Discovery>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oddity: Option<Exchange>,
 }
 
-impl From<&Discovery> for HalfOpenLine {
-    fn from(found: &Discovery) -> Self {
-        Self { ts: found.ts, event: "half_open", half_open: found.clone() }
+impl From<&Sighting> for SightingLine {
+    fn from(seen: &Sighting) -> Self {
+        match seen {
+            Sighting::HalfOpen(found) => {
+                Self { ts: found.ts, event: "half_open", half_open: Some(found.clone()), oddity: None }
+            }
+            Sighting::Oddity(odd) => {
+                Self { ts: odd.ts, event: "oddity", half_open: None, oddity: Some(odd.clone()) }
+            }
+        }
     }
 }
 
@@ -149,9 +159,9 @@ impl Recorder {
         self.send(Line::Incident(entry.clone()));
     }
 
-    /// Records a half-open connection likewise.
-    pub fn record_half_open(&self, found: &Discovery) {
-        self.send(Line::HalfOpen(HalfOpenLine::from(found)));
+    /// Records what showed on one connection likewise.
+    pub fn record_sighting(&self, seen: &Sighting) {
+        self.send(Line::Sighting(SightingLine::from(seen)));
     }
 
     fn send(&self, line: Line) {

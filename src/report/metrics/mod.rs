@@ -217,6 +217,7 @@ fn handshakes(families: &mut Families, snapshot: &Snapshot) {
         closed.sample(&[outcome], count as f64);
     }
     drop(closed);
+    one(families, names::HANDSHAKES_NOT_TAKEN, counts.not_taken);
     one(families, names::HANDSHAKES_UNTRACKED, counts.untracked);
     one(families, names::SYN_RETRANSMISSIONS, counts.syn_retransmissions);
     one(families, names::SYN_ACK_RETRANSMISSIONS, counts.syn_ack_retransmissions);
@@ -232,6 +233,7 @@ fn handshakes(families: &mut Families, snapshot: &Snapshot) {
         oddities.sample(&[kind], count as f64);
     }
     drop(oddities);
+    one(families, names::ODDITIES_UNTOLD, counts.oddities_untold);
     let mut open = Family::new(families, names::EMBRYONIC, &["state"]);
     open.sample(&["syn_sent"], counts.open_syn_sent as f64);
     open.sample(&["syn_received"], counts.open_syn_received as f64);

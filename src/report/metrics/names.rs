@@ -47,12 +47,14 @@ metrics! {
     SEGMENTS = Counter "halfopen_segments_total" "TCP segments by what they are to a handshake.";
     HANDSHAKES_OPENED = Counter "halfopen_handshakes_opened_total" "Attempts that entered the half-open table.";
     HANDSHAKES_CLOSED = Counter "halfopen_handshakes_closed_total" "Attempts that left the half-open table, by outcome.";
+    HANDSHAKES_NOT_TAKEN = Counter "halfopen_handshakes_not_taken_total" "Completed handshakes whose server went on repeating its SYN-ACK: it did not take the acknowledgement.";
     HANDSHAKES_UNTRACKED = Counter "halfopen_handshakes_untracked_total" "SYNs that the full table could only count.";
     SYN_RETRANSMISSIONS = Counter "halfopen_syn_retransmissions_total" "SYNs seen again.";
     SYN_ACK_RETRANSMISSIONS = Counter "halfopen_syn_ack_retransmissions_total" "SYN-ACKs seen again.";
     MISMATCHED_SEGMENTS = Counter "halfopen_mismatched_segments_total" "Acknowledgements and resets whose numbers fit no open attempt of their connection.";
     SIMULTANEOUS_OPENS = Counter "halfopen_simultaneous_opens_total" "SYNs that crossed another SYN on the same connection.";
     ODDITIES = Counter "halfopen_handshake_oddities_total" "Exchanges that RFC 9293 and RFC 5961 describe and no handshake needs, by kind.";
+    ODDITIES_UNTOLD = Counter "halfopen_handshake_oddities_untold_total" "Oddities counted and not told, so that nobody can fill the journal.";
     EMBRYONIC = Gauge "halfopen_embryonic_connections" "Handshakes begun and not finished, by state.";
     EMBRYONIC_LIMIT = Gauge "halfopen_embryonic_connections_limit" "Most embryonic connections the half-open table holds.";
     SYN_ACK_LATENCY = Histogram "halfopen_syn_ack_latency_seconds" "Time from SYN to SYN-ACK.";

@@ -24,6 +24,10 @@ const APART: u32 = 100;
 /// past any round trip.
 const PROVOKED: u32 = 3_000;
 
+/// How long after its reset the SYN that reset a connection may come again: twice the longest pause between two copies of it (Linux:
+/// the sixth time-out, 32 s; tcp_syn_retries). Linux itself sends it within some 10 ms.
+const COMES_AGAIN: u32 = 64_000;
+
 /// A reset of another hop distance than its host's other segments was sent by something between the two (RFC 9293 knows no such
 /// thing; Weaver, Sommer, Paxson 2009 do). One hop is left to a route that changes.
 const HOPS: u8 = 1;
@@ -76,6 +80,8 @@ pub(super) struct Connection {
     asked: u32,
     /// Time between the last two repetitions, in units of 16 ms.
     gap: u16,
+    /// When a side reset it that has a SYN of its own on the way, in units of [`RESET_UNIT`] modulo 2^16: 18 hours.
+    reset: u16,
     /// Time to live of each side's segments; 0 before the first.
     ttl: [u8; 2],
     /// Repetitions without an answer, each at least as long after the one before as that after the one before it.
@@ -92,6 +98,7 @@ impl Connection {
         seen: 0,
         asked: 0,
         gap: 0,
+        reset: 0,
         ttl: [0; 2],
         tries: 0,
         flags: 0,
@@ -149,10 +156,18 @@ impl Connection {
         self.flags & (HOLDS | HOLDS << 1) == HOLDS | HOLDS << 1
     }
 
+    /// Whether more than the handshake was heard of it: both ends are known to have held it.
+    pub(super) fn is_used(&self) -> bool {
+        self.both_hold()
+    }
+
     /// A SYN with this ISN came, and not for the first time.
-    pub(super) fn syn_again(&self, isn: SeqNumber) -> Option<Finding> {
+    pub(super) fn syn_again(&self, isn: SeqNumber, now: u32) -> Option<Finding> {
         let gone = usize::from(self.has(HIGH_RECONNECTS));
-        (self.is_reconnecting() && self.isn == isn.0).then(|| self.found(Found::Reconnect, gone))
+        // One more, because another thread's time may lie a little behind.
+        let waited = reset_unit(now).wrapping_add(1).wrapping_sub(self.reset);
+        let in_time = u32::from(waited) * RESET_UNIT <= COMES_AGAIN + RESET_UNIT;
+        (self.is_reconnecting() && in_time && self.isn == isn.0).then(|| self.found(Found::Reconnect, gone))
     }
 
     /// Whether both numbers of a segment are those of the last one of `side`, as in a challenge (RFC 5961 section 4).
@@ -281,7 +296,7 @@ impl Connection {
             // It spoke on the connection after its SYN: then that was not its own.
             let alive = self.speaker() == side && u128::from(silence) < age.as_millis();
             if forgot && !alive {
-                self.isn = isn.0;
+                (self.isn, self.reset) = (isn.0, reset_unit(now));
                 self.set(RECONNECTING, true);
                 self.set(HIGH_RECONNECTS, side == 1);
                 return (true, None);
@@ -293,6 +308,18 @@ impl Connection {
         }
         (false, None)
     }
+}
+
+/// Milliseconds of a unit of the time of a reset.
+const RESET_UNIT: u32 = 1000;
+
+fn reset_unit(now: u32) -> u16 {
+    (now / RESET_UNIT) as u16
+}
+
+/// Whether the SYN that reset a connection at `reset` may still come again.
+pub(super) fn may_come_again(reset: u32, now: u32) -> bool {
+    (now.wrapping_sub(reset) as i32) <= COMES_AGAIN as i32
 }
 
 /// Whether a number lies at or after another, modulo 2^32.

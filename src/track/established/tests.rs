@@ -110,6 +110,77 @@ fn whoever_is_silent_longest_makes_room_and_is_counted() {
 }
 
 #[test]
+fn handshakes_of_one_direction_displace_nobody() {
+    let mut world = World::new(EstablishedConfig { memory: 4 * 128, ..EstablishedConfig::default() });
+    let mut followed = 0;
+    for number in 0..4 {
+        world.connect(number);
+        followed += 1;
+    }
+    let kept = world.table.established.len();
+    // SYN and ACK, both forged, to addresses where nobody is: with no SYN-ACK ever seen of those, each is a handshake to the ledger.
+    for number in 0..2000 {
+        let nobody = Endpoint::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), 1000 + number as u16);
+        world.wait(10);
+        world.send(client(70_000 + number), nobody, SYN, 77, 0, 0);
+        world.send(client(70_000 + number), nobody, ACK, 78, 99, 0);
+    }
+    let established = &world.table.established;
+    assert_eq!((kept, established.evicted()), (followed, 0));
+    assert_eq!(established.len(), established.limit(), "they may have what is free");
+    for number in 0..4 {
+        world.send(SERVER, client(number), ACK, 300, 100, 10);
+        world.send(client(number), SERVER, RST, 100, 0, 0);
+    }
+    assert_eq!(world.found(), [HalfOpenCase::ResetOnData; 4]);
+    // And make room for whoever comes with both.
+    for number in 10..14 {
+        world.connect(number);
+        world.send(SERVER, client(number), ACK, 300, 100, 10);
+        world.send(client(number), SERVER, RST, 100, 0, 0);
+    }
+    assert_eq!(world.found().len(), 8);
+}
+
+#[test]
+fn whoever_was_never_used_makes_room_first() {
+    let mut world = World::new(EstablishedConfig { memory: 128, ..EstablishedConfig::default() });
+    world.connect(0);
+    world.wait(1000);
+    for number in 1..50 {
+        let client = client(number);
+        world.send(client, SERVER, SYN, 99, 0, 0);
+        world.send(SERVER, client, SYN | ACK, 299, 100, 0);
+        world.send(client, SERVER, ACK, 100, 300, 0);
+        world.wait(10);
+    }
+    world.send(SERVER, client(0), ACK, 300, 100, 10);
+    world.send(client(0), SERVER, RST, 100, 0, 0);
+    assert_eq!(
+        world.found(),
+        [HalfOpenCase::ResetOnData],
+        "a crowd that only shook hands did not displace it"
+    );
+}
+
+#[test]
+fn whoever_reset_a_connection_and_stays_away_has_not_reconnected() {
+    for (wait, found) in [(1_000, 1), (60_000, 1), (70_000, 0), (65_536_000, 0)] {
+        let mut world = World::new(EstablishedConfig::default());
+        world.connect(0);
+        world.wait(5000);
+        world.send(client(0), SERVER, SYN, 5000, 0, 0);
+        world.send(SERVER, client(0), ACK, 300, 100, 0);
+        world.send(client(0), SERVER, RST, 100, 0, 0);
+        assert!(world.table.established.has_reconnecting(world.now));
+        world.wait(wait);
+        assert_eq!(world.table.established.has_reconnecting(world.now), found == 1, "{wait} ms");
+        world.send(client(0), SERVER, SYN, 5000, 0, 0);
+        assert_eq!(world.found().len(), found, "{wait} ms");
+    }
+}
+
+#[test]
 fn one_in_so_many_is_followed() {
     let mut world = World::new(EstablishedConfig { sample: 10, ..EstablishedConfig::default() });
     for number in 0..20_000 {
@@ -304,24 +375,24 @@ fn reconnecting_is_counted_up_and_down() {
         client
     };
     let client = crash(&mut world, 1);
-    assert!(world.table.established.has_reconnecting());
+    assert!(world.table.established.has_reconnecting(world.now));
     world.wait(1000);
     world.send(client, SERVER, SYN, 4000, 0, 0);
-    assert!(!world.table.established.has_reconnecting());
+    assert!(!world.table.established.has_reconnecting(world.now));
     assert_eq!(world.found(), [HalfOpenCase::Reconnect]);
     // The SYN's copy was not seen, but the handshake it began is complete.
     let client = crash(&mut world, 2);
     world.send(SERVER, client, SYN | ACK, 8000, 4001, 0);
     world.send(client, SERVER, ACK, 4001, 8001, 0);
     assert_eq!(world.found(), [HalfOpenCase::Reconnect; 2]);
-    assert!(!world.table.established.has_reconnecting());
+    assert!(!world.table.established.has_reconnecting(world.now));
     // Its place is needed by others.
     crash(&mut world, 3);
     for number in 4..10 {
         world.wait(1000);
         world.connect(number);
     }
-    assert!(!world.table.established.has_reconnecting());
+    assert!(!world.table.established.has_reconnecting(world.now));
     let challenges =
         world.events.iter().filter(|event| event.kind == EventKind::Oddity(Oddity::ChallengeAck));
     assert_eq!(challenges.count(), 3);

@@ -204,7 +204,7 @@ impl BacklogModel {
     /// Takes what one event said.
     pub(super) fn take(&mut self, note: &Note) {
         self.advance(note.ts);
-        let Note { ts, weight, .. } = *note;
+        let (ts, weight) = (note.ts, note.weight());
         match note.what {
             What::Asked => self.queue.asked(ts, weight),
             What::Answered => {
@@ -261,13 +261,13 @@ impl BacklogModel {
         let known = self.displaced.birth(note.orig);
         self.displaced.forget(note.orig);
         let forgotten = known.is_none() && self.displaced.misses();
-        self.queue.left(note.ts, known.unwrap_or_else(|| note.opened()), note.weight, forgotten);
+        self.queue.left(note.ts, known.unwrap_or_else(|| note.opened()), note.weight(), forgotten);
     }
 
     /// A SYN-ACK came again.
     fn came_again(&mut self, note: &Note) {
         let birth = self.displaced.birth(note.orig).unwrap_or_else(|| note.opened());
-        match self.queue.repeated(note.ts, birth, note.weight) {
+        match self.queue.repeated(note.ts, birth, note.weight()) {
             Some(birth) => {
                 self.displaced.note(note.orig, birth);
             }

@@ -23,15 +23,15 @@ const NEW_PER_BIN: usize = 8;
 const IDLE: u64 = 120;
 /// Places of a thread's table of modelled servers: at most a quarter full.
 const PLACES: usize = 4 * MODELS;
-/// Events of one thread between two ticks, at most: 1.3 MB.
-const NOTES: usize = 40_960;
+/// Events of one thread between two ticks, at most: 0.7 MB.
+const NOTES: usize = 30_400;
 /// One server may have so many times what is still free: three quarters in the end, which leaves a quarter to the others however much it
-/// is sent (dynamic thresholds, as the half-open table's). It is 24,000 SYNs a second with their answers.
+/// is sent (dynamic thresholds, as the half-open table's). It is 21,000 SYNs a second with their answers.
 const FAIR: usize = 3;
 /// SYNs and first answers may take so much of what a server may have: what they leave is for repetitions and endings, which are no
 /// more than its queue holds. SYNs only half of that, so that there is room for their answers. What is not noted came while the
 /// queue was full.
-const OPENINGS: (usize, usize) = (1, 2);
+const OPENINGS: (usize, usize) = (3, 4);
 
 /// The configured servers that are one address and port, in order and each once; as many as have a model.
 fn modelled(servers: &[ServerConfig]) -> impl Iterator<Item = (Endpoint, &ServerConfig)> {
@@ -383,7 +383,7 @@ mod tests {
             notes.take(&opened(server(1)), &hash);
             notes.take(&HandshakeEvent { kind: answered, ..opened(server(1)) }, &hash);
         }
-        let of = |notes: &Notes, wanted: fn(What) -> bool, seat: u16| {
+        let of = |notes: &Notes, wanted: fn(What) -> bool, seat: u8| {
             notes.notes.iter().filter(|note| note.seat == seat && wanted(note.what)).count()
         };
         let (asked, told) =
@@ -404,7 +404,7 @@ mod tests {
                 notes.take(&opened(server(number)), &hash);
                 notes.take(&HandshakeEvent { kind: answered, ..opened(server(number)) }, &hash);
             }
-            assert_eq!(of(&notes, |_| true, number - 1), 120, "server {number}");
+            assert_eq!(of(&notes, |_| true, number as u8 - 1), 120, "server {number}");
         }
         assert_eq!(notes.dropped, left_out);
         queues.absorb(&mut notes);

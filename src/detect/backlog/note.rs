@@ -1,4 +1,4 @@
-//! Stage 4 of 5, detect: what a queue model needs of an event, in 32 bytes.
+//! Stage 4 of 5, detect: what a queue model needs of an event, in 24 bytes.
 //!
 //! Most events say nothing about a queue; the others are kept from the packet thread to the end of a bin.
 
@@ -32,13 +32,16 @@ pub(in crate::detect) struct Note {
     pub(in crate::detect) orig: u64,
     /// Age of the attempt, microseconds: 71 minutes at the most.
     age: u32,
-    pub(super) weight: u32,
+    /// Its weight, a power of two.
+    level: u8,
     pub(in crate::detect) what: What,
     /// Which repetition it is; after the ACK, which timer's.
     pub(super) number: u8,
     /// Number of the server's model.
-    pub(in crate::detect) seat: u16,
+    pub(in crate::detect) seat: u8,
 }
+
+const _: () = assert!(size_of::<Note>() == 24);
 
 impl Note {
     /// What an event says about a queue, if anything.
@@ -77,10 +80,10 @@ impl Note {
             ts: event.ts,
             orig: hash.endpoint(event.flow.orig),
             age: u32::try_from(age.as_micros()).unwrap_or(u32::MAX),
-            weight: event.weight,
+            level: event.weight.max(1).ilog2() as u8,
             what,
             number,
-            seat,
+            seat: u8::try_from(seat).ok()?,
         })
     }
 
@@ -89,6 +92,11 @@ impl Note {
         let opened = self.ts.minus(self.age());
         // Attempts open on a whole microsecond; what is over is what the age was cut short by.
         opened.minus(Duration::from_nanos(opened.as_nanos().rem_euclid(1000).unsigned_abs()))
+    }
+
+    /// How many attempts it stands for.
+    pub(super) fn weight(&self) -> u32 {
+        1 << u32::from(self.level)
     }
 
     /// Age of the attempt.

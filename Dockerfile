@@ -8,8 +8,8 @@ RUN apt-get update \
 WORKDIR /build
 COPY . .
 RUN cargo build --release --locked \
-    && strip --strip-debug target/release/halfopen \
-    && setcap cap_net_raw+ep target/release/halfopen
+    && strip --strip-debug -o /halfopen target/release/halfopen \
+    && setcap cap_net_raw+ep /halfopen
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="halfopen" \
@@ -22,7 +22,7 @@ RUN apt-get update \
     && install --directory --owner halfopen --group halfopen --mode 0700 /var/lib/halfopen
 # The capability is an attribute of the file and is copied with it. Where a container has all capabilities dropped, the kernel
 # refuses to start such a file ("operation not permitted"): add NET_RAW, as above.
-COPY --from=build /build/target/release/halfopen /usr/local/bin/halfopen
+COPY --from=build /halfopen /usr/local/bin/halfopen
 USER halfopen
 EXPOSE 10793
 # Where the health check asks; set it where --web.listen-address is another. It needs no password, and finds out itself whether the

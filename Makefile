@@ -3,18 +3,20 @@
 CARGO ?= cargo
 # Flags for the sensor, for example: make run ARGS='-i eth0'
 ARGS ?=
-# Which target make fuzz runs.
-FUZZ ?= decode
+# Which targets make fuzz runs, for example: make fuzz FUZZ='decode state'
+FUZZ ?=
+# How many frames make soak feeds.
+SOAK ?= 100000000
 # Arguments for cargo test, for example: make test TESTS='--test live'
 TESTS ?=
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run demo test bench fleet scoreboard torture fuzz lint fmt ci image clean
+.PHONY: help setup build run demo test bench scoreboard torture fuzz soak lint fmt ci release reproducible man deb deb-test image sbom deny clean fleet
 
 help: ## lists these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## installs what building needs and is missing
 	@scripts/setup.sh
@@ -55,8 +57,13 @@ torture: ## overload at full size: ten million packets of each kind of noise, an
 	HALFOPEN_TORTURE=10000000 $(CARGO) test --release --locked --test torture -- --nocapture
 	HALFOPEN_FUZZ=1000000 $(CARGO) test --release --locked --test fuzz -- --nocapture
 
-fuzz: ## looks for inputs that break something, with cargo-fuzz and a nightly toolchain (FUZZ=decode, pipeline, config, web_config, state)
-	cd fuzz && $(CARGO) +nightly fuzz run $(FUZZ) -- -max_total_time=1800
+fuzz: ## looks for inputs that break something, half an hour for each target (FUZZ='decode state' for some of them)
+	@scripts/setup.sh --fuzz
+	scripts/fuzz.sh $(FUZZ)
+
+soak: ## a hundred million frames through a live sensor's pipeline: laws, and memory flat after the first tenth (SOAK=... for another number)
+	@scripts/setup.sh
+	HALFOPEN_SOAK=$(SOAK) $(CARGO) test --release --locked --test soak -- --nocapture
 
 lint: ## what the continuous integration objects to
 	$(CARGO) fmt --check
@@ -68,8 +75,33 @@ fmt: ## formats the code
 ci: ## what the continuous integration runs
 	CI=true .ci/run
 
-image: ## builds the container image
-	docker build -t halfopen .
+release: setup ## builds the optimised binary so that the same source gives the same bytes anywhere
+	scripts/release.sh
+
+reproducible: setup ## builds what is committed twice, in two directories, and compares the binaries
+	scripts/release.sh --twice
+
+man: release ## the manual pages and completions, below target/package
+	scripts/package.sh
+
+deb: release ## the Debian package, below target/debian
+	@scripts/setup.sh --packages
+	scripts/package.sh --deb
+
+deb-test: deb ## installs the package in a clean root, tries it, removes and purges it (as root)
+	scripts/deb-test.sh
+
+image: ## builds the container image, with docker or, where there is none, with buildah, and starts it
+	@scripts/setup.sh --packages
+	scripts/image.sh
+
+sbom: ## what the binary is made of, as CycloneDX: target/halfopen.cdx.json
+	@scripts/setup.sh --supply
+	scripts/sbom.sh
+
+deny: ## licences, bans and sources of all dependencies; known flaws too, where their database can be fetched
+	@scripts/setup.sh --supply
+	scripts/deny.sh
 
 clean: ## deletes what was built
 	$(CARGO) clean

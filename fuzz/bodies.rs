@@ -9,12 +9,15 @@ use halfopen::capture::{Frame, LinkType};
 use halfopen::config::{Config, WebFile};
 use halfopen::decode::{Decoded, decode as decode_frame};
 use halfopen::pipeline::Sensor;
+use halfopen::report::journal::RotatedFile;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::report::state::{Found, examine};
 use halfopen::time::Timestamp;
+use std::collections::VecDeque;
+use std::fs;
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every link type that is decoded, and one that is not.
 const LINKS: [u16; 13] = [0, 1, 9, 50, 51, 101, 104, 108, 113, 228, 229, 276, 4242];
@@ -82,6 +85,7 @@ fn small() -> Config {
     let mut config = Config::default();
     (config.table.entries, config.table.remembered) = (1024, 64);
     (config.detect.max_servers, config.detect.max_hosts, config.detect.max_prefixes) = (16, 16, 16);
+    config.table.established.memory = 4096;
     config.evidence.memory_bytes = 0;
     config
 }
@@ -135,4 +139,74 @@ pub fn state(bytes: &[u8]) {
         sensor.run_source(source).unwrap();
         laws(&sensor);
     }
+}
+
+/// A journal that somebody left behind: two bytes of bounds, what is in the file up to the first 0xff, then lines to write, and
+/// between them what else somebody does to it. Every file must be what a plain model of it says.
+pub fn journal(bytes: &[u8]) {
+    let Some((&[max, keep], rest)) = bytes.split_first_chunk() else { return };
+    let (max, keep) = (u64::from(max), usize::from(keep % 4));
+    let mut parts = rest.split(|&byte| byte == 0xff);
+    let left = parts.next().unwrap_or_default();
+
+    let folder = scratch();
+    let path = folder.join("journal.jsonl");
+    // The latest file first, and those set aside after it.
+    let mut model: VecDeque<Vec<u8>> = VecDeque::from([left.to_vec()]);
+    fs::write(&path, left).unwrap();
+    let mut file = RotatedFile::new(path.clone(), max, keep as u32);
+    // Whether the file is known to end with a whole line: it is looked at when it is opened, and then trusted.
+    let mut opened = false;
+    for part in parts.take(8) {
+        match part {
+            // Deleted under it; cut short; opened by another process.
+            b"d" => {
+                let _ = fs::remove_file(&path);
+                model[0].clear();
+                opened = false;
+                continue;
+            }
+            b"t" => {
+                if let Ok(there) = fs::OpenOptions::new().write(true).open(&path) {
+                    there.set_len(0).unwrap();
+                }
+                model[0].clear();
+                continue;
+            }
+            b"o" => {
+                file = RotatedFile::new(path.clone(), max, keep as u32);
+                opened = false;
+                continue;
+            }
+            _ => {}
+        }
+        let line: Vec<u8> = part.iter().copied().filter(|&byte| byte != b'\n').chain([b'\n']).collect();
+        file.write(&line).unwrap();
+        if !opened && model[0].last().is_some_and(|&last| last != b'\n') {
+            model[0].push(b'\n');
+        }
+        opened = true;
+        if !model[0].is_empty() && model[0].len() as u64 + line.len() as u64 > max {
+            model.push_front(Vec::new());
+            model.truncate(keep + 1);
+        }
+        model[0].extend_from_slice(&line);
+        for (number, expected) in model.iter().enumerate() {
+            let name =
+                if number == 0 { path.clone() } else { folder.join(format!("journal.jsonl.{number}")) };
+            assert_eq!(&fs::read(&name).unwrap(), expected, "file {number}");
+        }
+        assert!(fs::read_dir(&folder).unwrap().count() <= keep + 1, "more files than are kept");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A folder of this process, in memory where the system has such a place.
+fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let below = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let folder = below.join(format!("halfopen-fuzz-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    folder
 }

@@ -2,6 +2,8 @@
 # Installs what building halfopen needs and is missing: a C compiler and libpcap's headers.
 # With --tests also what the tests hold it against: tcpdump, tshark, Prometheus with Alertmanager and node_exporter, iproute2,
 # Chromium for the page, tmux for the terminal's view.
+# With --packages what packages and their tests are made with: debootstrap, buildah, cargo-deb, typesetters of manual pages, other shells.
+# With --supply what looks at the dependencies: cargo-deny, cargo-cyclonedx. With --fuzz cargo-fuzz and a C++ compiler for libFuzzer.
 # Says what it installs before it does; does nothing where nothing is missing. The one thing assumed is a Rust toolchain.
 # Where the right to install is wanting it says what to run instead; tests whose tool is missing then say that they are skipped.
 set -eu
@@ -12,15 +14,18 @@ die() {
     exit 1
 }
 
-tests=false
+tests=false packaging=false cargo_tools=
 for argument in "$@"; do
     case $argument in
         --tests) tests=true ;;
+        --packages) packaging=true cargo_tools="$cargo_tools cargo-deb" ;;
+        --supply) cargo_tools="$cargo_tools cargo-deny cargo-cyclonedx" ;;
+        --fuzz) cargo_tools="$cargo_tools cargo-fuzz" ;;
         -h | --help)
-            sed -n '2,6s/^# //p' "$0"
+            sed -n '2,8s/^# //p' "$0"
             exit 0
             ;;
-        *) die "unknown argument '$argument'; the only one is --tests" ;;
+        *) die "unknown argument '$argument'; there are --tests, --packages, --supply and --fuzz" ;;
     esac
 done
 
@@ -44,6 +49,9 @@ package() {
         apt-get:cc) echo gcc libc6-dev ;;
         dnf:cc) echo gcc glibc-devel ;;
         apk:cc) echo gcc musl-dev ;;
+        apt-get:c++) echo g++ ;;
+        dnf:c++) echo gcc-c++ ;;
+        apk:c++) echo g++ ;;
         dnf:pcap) echo libpcap-devel ;;
         brew:pcap) echo libpcap ;;
         *:pcap) echo libpcap-dev ;;
@@ -57,7 +65,7 @@ package() {
         # Ubuntu's is a snap, which a package manager cannot bring into a container.
         apt-get:chromium) grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null || echo chromium ;;
         # Apple's compiler is not Homebrew's, and Fedora packages no Prometheus of this name; these two names are Debian's.
-        brew:cc | brew:chromium | dnf:prometheus | dnf:prometheus-* | apk:prometheus-* | brew:prometheus-*) ;;
+        brew:cc | brew:c++ | brew:chromium | dnf:prometheus | dnf:prometheus-* | apk:prometheus-* | brew:prometheus-*) ;;
         *) echo "$1" ;;
     esac
 }
@@ -84,6 +92,15 @@ if $tests; then
     done
 fi
 
+if $packaging && $linux; then
+    for tool in debootstrap buildah mandoc groff zsh fish; do
+        command -v "$tool" >/dev/null || wanted="$wanted $tool"
+    done
+fi
+case $cargo_tools in
+    *fuzz*) command -v "${CXX:-c++}" >/dev/null || wanted="$wanted c++" ;;
+esac
+
 packages=
 for what in $needed; do
     names=$(package "$what")
@@ -92,12 +109,18 @@ for what in $needed; do
 done
 for what in $wanted; do
     names=$(package "$what")
-    [ -n "$names" ] || say "$what is not among this system's packages; the tests that need it will be skipped"
+    [ -n "$names" ] || say "$what is not among this system's packages; what needs it will be skipped"
     packages="$packages $names"
 done
 # shellcheck disable=SC2086 # words, to be joined by one space each
 set -- $packages
 packages=$*
+# cargo's own subcommands, from the registry that the dependencies come from.
+for tool in $cargo_tools; do
+    command -v "$tool" >/dev/null && continue
+    say "installing: cargo install --locked $tool"
+    cargo install --quiet --locked "$tool"
+done
 if [ -z "$packages" ]; then
     say "nothing to install"
     exit 0

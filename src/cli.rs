@@ -3,8 +3,17 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use halfopen::config::{Config, ListenAddress, LogFormat, LogLevel, TelemetryPath};
 use std::path::PathBuf;
+
+/// What each exit status means (contract).
+pub(crate) const EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "done"),
+    ("1", "failed while running"),
+    ("2", "wrong usage or configuration"),
+    ("3", "an incident was raised (replay --exit-code)"),
+];
 
 /// SYN flood detector and embryonic-connection monitor.
 #[derive(Debug, Parser)]
@@ -13,8 +22,7 @@ use std::path::PathBuf;
     version,
     about = "SYN flood detector and embryonic-connection monitor",
     disable_help_subcommand = true,
-    after_help = "Exit status: 0 done; 1 failed while running; 2 wrong usage or configuration; \
-                  3 an incident was raised (replay --exit-code)."
+    after_help = exit_status()
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -51,6 +59,18 @@ pub(crate) enum Command {
     },
     /// List what can be captured on, with link type and state
     Interfaces,
+    /// Print a shell's completions, from the same definitions as this help
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print a manual page, from the same definitions as this help: halfopen man | man -l -
+    Man {
+        /// The command whose page is wanted [default: the page of halfopen itself]
+        #[arg(value_name = "COMMAND", value_parser = commands())]
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -183,6 +203,16 @@ impl LogArgs {
     }
 }
 
+fn exit_status() -> String {
+    let meanings = EXIT_STATUS.map(|(status, meaning)| format!("{status} {meaning}"));
+    format!("Exit status: {}.", meanings.join("; "))
+}
+
+/// The commands that have a page of their own: all but this one.
+fn commands() -> PossibleValuesParser {
+    PossibleValuesParser::new(["run", "replay", "top", "healthcheck", "check", "interfaces", "completions"])
+}
+
 fn levels() -> impl TypedValueParser<Value = LogLevel> {
     let parser = PossibleValuesParser::new(LogLevel::ALL.map(LogLevel::as_label));
     parser.map(|name| LogLevel::ALL.into_iter().find(|level| level.as_label() == name).unwrap_or_default())
@@ -245,6 +275,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_page() {
+        let cli = Cli::command();
+        let all: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        let paged: Vec<_> =
+            commands().possible_values().unwrap().map(|value| value.get_name().to_owned()).collect();
+        assert_eq!(paged, all[..all.len() - 1]);
+        assert_eq!(all.last(), Some(&"man"));
     }
 
     #[test]

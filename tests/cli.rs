@@ -453,3 +453,87 @@ fn replays_one_syn() {
     assert_eq!(err(&damaged).lines().count(), 1, "{}", err(&damaged));
     assert!(err(&damaged).contains(pcap.path()));
 }
+
+const COMMANDS: [&str; 8] =
+    ["run", "replay", "top", "healthcheck", "check", "interfaces", "completions", "man"];
+
+/// The flags that a help text lists, long and short.
+fn flags(help: &str) -> Vec<&str> {
+    let listed = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    listed
+        .flat_map(|line| line.split([' ', ',']).take_while(|word| word.is_empty() || word.starts_with('-')))
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+/// Whether a tool takes a file without a word; none where the tool is not installed.
+fn accepts(tool: &str, arguments: &[&str]) -> Option<Output> {
+    let result = Command::new(tool).args(arguments).stdin(Stdio::null()).output();
+    if result.is_err() {
+        eprintln!("SKIPPED: {tool} is not installed; scripts/setup.sh --packages installs it");
+    }
+    result.ok()
+}
+
+#[test]
+fn every_page_of_the_manual_names_every_flag_and_satisfies_the_typesetters() {
+    for command in [""].iter().chain(&COMMANDS[..7]) {
+        let asked: Vec<&str> = ["man", command].into_iter().filter(|word| !word.is_empty()).collect();
+        let page = halfopen(&asked);
+        assert_eq!(page.status.code(), Some(0), "{}", err(&page));
+        let text = out(&page).replace('\\', "");
+        let help: Vec<&str> = [*command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let help = out(&halfopen(&help));
+        let flags = flags(&help);
+        assert!(flags.contains(&"--help"), "{help}");
+        for flag in flags {
+            assert!(text.contains(flag), "the page of '{command}' lacks {flag}");
+        }
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{text}");
+
+        let file = Scratch::new(&format!("page{command}.1"), &out(&page));
+        for (tool, arguments) in [
+            ("mandoc", &["-Tlint", "-W", "warning", file.path()][..]),
+            ("groff", &["-ww", "-man", "-Tutf8", "-z", file.path()]),
+        ] {
+            let Some(said) = accepts(tool, arguments) else { continue };
+            assert!(said.status.success() && out(&said).is_empty(), "{tool}: {}", out(&said));
+            assert!(err(&said).is_empty(), "{tool}: {}", err(&said));
+        }
+    }
+}
+
+#[test]
+fn the_completions_of_each_shell_are_well_formed_and_name_every_flag() {
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "-n")] {
+        let script = halfopen(&["completions", shell]);
+        assert_eq!(script.status.code(), Some(0), "{}", err(&script));
+        for command in COMMANDS {
+            let help = out(&halfopen(&[command, "--help"]));
+            for flag in flags(&help).into_iter().filter(|flag| flag.starts_with("--")) {
+                // fish writes a long flag as -l and its name.
+                let bare = flag.trim_start_matches('-');
+                let there = out(&script).contains(if shell == "fish" { bare } else { flag });
+                assert!(there, "{shell} completes no {flag} of {command}");
+            }
+        }
+        let file = Scratch::new(&format!("completions.{shell}"), &out(&script));
+        let Some(said) = accepts(shell, &[check, file.path()]) else { continue };
+        assert!(said.status.success() && err(&said).is_empty(), "{shell}: {}", err(&said));
+    }
+}
+
+#[test]
+fn bash_completes_a_command_and_a_flag_of_it() {
+    let script = Scratch::new("completing.bash", &out(&halfopen(&["completions", "bash"])));
+    for (words, expected) in [("halfopen re", "replay"), ("halfopen run --config.", "--config.file")] {
+        let number = words.split(' ').count() - 1;
+        let last = words.split(' ').next_back().unwrap();
+        let ask = format!(
+            "source '{}'; COMP_WORDS=({words}); COMP_CWORD={number}; _halfopen halfopen '{last}' ''; echo \"${{COMPREPLY[@]}}\"",
+            script.path()
+        );
+        let Some(said) = accepts("bash", &["-c", &ask]) else { return };
+        assert_eq!(out(&said).trim(), expected, "{}", err(&said));
+    }
+}

@@ -106,6 +106,11 @@ fn any_state() {
     run("state", 50, bodies::state);
 }
 
+#[test]
+fn any_journal_left_behind() {
+    run("journal", 2, bodies::journal);
+}
+
 /// The pipeline's corpus has captures of our own making; this makes them where `HALFOPEN_FUZZ_SEEDS` names a folder.
 #[test]
 fn seeds_are_made_again() {

@@ -1,4 +1,4 @@
-//! The house keeps its order: who may import whom, who may touch what, and how long a file may be.
+//! The house keeps its order: who may import whom, who may touch what, how long a file may be, and that documents name what exists.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should say so at once")]
 
@@ -23,8 +23,8 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file below a folder, with its text up to its tests.
-fn sources(below: &str) -> Vec<(String, String)> {
+/// Every Rust file below a folder, with its text.
+fn whole(below: &str) -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -38,18 +38,21 @@ fn sources(below: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     walk(&root().join(below), &mut found);
     found.sort();
-    let named = found.into_iter().filter(|path| {
-        let stem = path.file_stem().unwrap().to_string_lossy();
-        stem != "tests" && !stem.ends_with("_tests")
-    });
-    named
-        .map(|path| {
-            let name = path.strip_prefix(root()).unwrap().display().to_string();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let end = text.find("#[cfg(test)]").unwrap_or(text.len());
-            (name, text[..end].to_owned())
-        })
-        .collect()
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        (name, std::fs::read_to_string(&path).unwrap())
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// Every Rust file below a folder that is not all tests, with its text up to its tests.
+fn sources(below: &str) -> Vec<(String, String)> {
+    let all_tests = |name: &str| name.ends_with("/tests.rs") || name.ends_with("_tests.rs");
+    let up_to_tests = |(name, mut text): (String, String)| {
+        text.truncate(text.find("#[cfg(test)]").unwrap_or(text.len()));
+        (name, text)
+    };
+    whole(below).into_iter().filter(|(name, _)| !all_tests(name)).map(up_to_tests).collect()
 }
 
 /// The paths after `crate::` in a text, one per imported name: `a::{b, c::d}` gives `a::b` and `a::c::d`.
@@ -202,6 +205,109 @@ fn nothing_is_left_unfinished_or_silenced() {
                 if text.contains(mark.as_str()) {
                     wrong.push(format!("{file}: {mark}"));
                 }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_dependency_has_its_reason_beside_it() {
+    let mut wrong = Vec::new();
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let text = std::fs::read_to_string(root().join(manifest)).unwrap();
+        let (mut among, mut looked_at) = (false, 0);
+        for line in text.lines() {
+            if line.starts_with('[') {
+                among = line.ends_with("dependencies]");
+            } else if among && line.contains('=') && !line.contains("path = ") {
+                looked_at += 1;
+                if line.split_once(" # ").is_none_or(|(_, reason)| reason.trim().is_empty()) {
+                    wrong.push(format!("{manifest}: {line}"));
+                }
+            }
+        }
+        assert!(looked_at > 0, "{manifest}");
+    }
+    assert!(wrong.is_empty(), "no reason given: {}", wrong.join("\n"));
+}
+
+/// The words in backticks of a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).filter(|word| !word.contains('\n'))
+}
+
+/// Whether a test named so, or beginning so, is in a Rust file.
+fn has_test(file: &Path, name: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("fn {name}")))
+}
+
+#[test]
+fn every_claim_about_security_names_a_test_that_exists() {
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let mut wrong = Vec::new();
+    let mut claims = 0;
+    for row in text.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        if cells[2] == "shown by" {
+            continue;
+        }
+        claims += 1;
+        // A file and the test's whole name.
+        let named: Vec<(&str, &str)> = quoted(cells[2]).filter_map(|word| word.split_once(".rs ")).collect();
+        if named.is_empty() {
+            wrong.push(format!("'{}' names no test", cells[0]));
+        }
+        for (file, test) in named {
+            if !has_test(&root().join(format!("{file}.rs")), &format!("{test}(")) {
+                wrong.push(format!("'{}': {file}.rs has no test {test}", cells[0]));
+            }
+        }
+    }
+    assert!(claims > 10, "{claims} claims");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_command_that_a_document_names_is_there() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let all_tests: Vec<(String, String)> = ["src", "tests"].iter().flat_map(|folder| whole(folder)).collect();
+    let mut documents = vec!["README.md".to_owned(), "SECURITY.md".to_owned(), "ARCHITECTURE.md".to_owned()];
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        documents.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    }
+    let mut wrong = Vec::new();
+    for document in documents {
+        let text = std::fs::read_to_string(root().join(&document)).unwrap();
+        for command in quoted(&text) {
+            let words: Vec<&str> = command.split_whitespace().skip_while(|word| word.contains('=')).collect();
+            let there = match *words.as_slice() {
+                ["make", target, ..] if !target.contains('=') => makefile.contains(&format!("\n{target}:")),
+                ["cargo", "test", "--test", test, ref rest @ ..] => {
+                    let file = format!("tests/{test}.rs");
+                    let folder = format!("tests/{test}/main.rs");
+                    let filter = rest.first().filter(|word| !word.starts_with('-'));
+                    all_tests.iter().any(|(name, text)| {
+                        (*name == file || *name == folder)
+                            && filter.is_none_or(|filter| text.contains(&format!("fn {filter}")))
+                    })
+                }
+                // A module: its file or folder has that name.
+                ["cargo", "test", "--lib" | "--bin", ref rest @ ..] => {
+                    let filter = rest.iter().find(|word| !word.starts_with('-') && **word != "halfopen");
+                    filter.is_none_or(|filter| {
+                        let path = filter.trim_end_matches("::").replace("::", "/");
+                        all_tests
+                            .iter()
+                            .any(|(name, text)| name.contains(&path) || text.contains(&format!("fn {path}")))
+                    })
+                }
+                _ => true,
+            };
+            if !there {
+                wrong.push(format!("{document}: {command}"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Overload: what the sensor must survive, at a size that `make test` can afford; `make torture` runs it a hundred times larger.
 //!
 //! Each kind of noise goes through the whole pipeline, beside a real victim that must be found. Memory is held against the reckoned
-//! ceiling, by the kernel's own figure; a scrape is asked for while the noise runs.
+//! ceiling, by the kernel's own figure; scrapes and pages are asked for over HTTP while the noise runs.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,13 +11,15 @@
     clippy::disallowed_methods,
     reason = "a test that fails should say so at once; how long a scrape takes is measured by the wall clock"
 )]
+#![allow(unreachable_pub, reason = "shared with other tests")]
+
+mod support;
 
 use halfopen::capture::{CaptureError, Frame, FrameSource, InterfaceCounters, LinkType, SourceEvent};
 use halfopen::config::Config;
 use halfopen::decode::segment::{Endpoint, TcpFlags};
 use halfopen::detect::incident::{Change, IncidentKind, JournalEntry};
 use halfopen::pipeline::Sensor;
-use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::synth::Scenario;
 use halfopen::synth::frame::{Packet, Wire};
@@ -29,6 +31,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::served::Served;
+
+/// A page is kept for a little less than this: whoever asks so seldom has each made anew.
+const PAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// Packets of each kind of noise: 100,000, or what the environment says; `make torture` says 10,000,000.
 fn packets() -> u64 {
@@ -193,6 +199,20 @@ impl FrameSource for Storm {
     }
 }
 
+/// How long the sensor takes to answer a request, and that it answers.
+fn asked(served: &Served, path: &str) -> Duration {
+    let asked = Instant::now();
+    let mut answer = ureq::get(format!("{}{path}", served.base)).call().unwrap();
+    assert!(answer.body_mut().read_to_string().unwrap().len() > 1000, "{path}");
+    asked.elapsed()
+}
+
+/// The middle one and the longest.
+fn median_and_slowest(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort();
+    (times[times.len() / 2], times[times.len() - 1])
+}
+
 /// Most memory this process held since it was last asked, MiB; none where the kernel does not say.
 fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -206,8 +226,10 @@ fn peak() -> Option<u64> {
 #[test]
 fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
     let packets = packets();
-    println!("| noise | packets | found after | memory, MiB | of | slowest scrape | median |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| noise | packets | victim found after | memory, MiB | of | scrape, median | slowest | page, median | slowest |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let mut wrong = Vec::new();
     for (name, noise) in KINDS {
         let told: Arc<Mutex<Vec<JournalEntry>>> = Arc::default();
@@ -223,31 +245,31 @@ fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
         let storm = Storm::new(noise, packets, &fed);
         let begin = storm.begin;
         let over = AtomicBool::new(false);
-        let mut scrapes = std::thread::scope(|scope| {
-            let scraper = scope.spawn(|| {
-                let (metrics, mut times) = (Metrics::new(50), Vec::new());
-                while !over.load(Ordering::Relaxed) || times.is_empty() {
-                    let asked = Instant::now();
-                    let snapshot = sensor.snapshot();
-                    assert!(metrics.render(&snapshot).len() > 1000);
-                    times.push(asked.elapsed());
-                    let counts = &snapshot.handshakes;
+        let served = Served::start(Arc::clone(&sensor) as Arc<dyn SnapshotSource>);
+        let (scrapes, pages) = std::thread::scope(|scope| {
+            let viewer = scope.spawn(|| {
+                let (mut scrapes, mut pages) = (Vec::new(), Vec::new());
+                let mut page_due = Instant::now();
+                while !over.load(Ordering::Relaxed) || scrapes.is_empty() {
+                    scrapes.push(asked(&served, "metrics"));
+                    if Instant::now() >= page_due {
+                        pages.push(asked(&served, ""));
+                        page_due = Instant::now() + PAGE_EVERY;
+                    }
+                    let counts = sensor.snapshot().handshakes;
                     let open = counts.open_syn_sent + counts.open_syn_received;
-                    assert_eq!(
-                        counts.attempts,
-                        counts.closed.iter().sum::<u64>() + open,
-                        "{name}: the closing law"
-                    );
+                    let closed = counts.closed.iter().sum::<u64>();
+                    assert_eq!(counts.attempts, closed + open, "{name}: the closing law");
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                times
+                (scrapes, pages)
             });
             sensor.run_source(storm).unwrap();
             over.store(true, Ordering::Relaxed);
-            scraper.join().unwrap()
+            viewer.join().unwrap()
         });
-        scrapes.sort();
-        let (median, slowest) = (scrapes[scrapes.len() / 2], scrapes[scrapes.len() - 1]);
+        drop(served);
+        let (scrape, page) = (median_and_slowest(scrapes), median_and_slowest(pages));
         let memory = peak().unwrap_or(0);
         let snapshot = sensor.snapshot();
         assert_eq!(snapshot.frames.read, fed.load(Ordering::Relaxed), "{name}: every frame is counted");
@@ -264,7 +286,10 @@ fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
             || "not".to_owned(),
             |after| if after < 100.0 { format!("{after:.1} s") } else { "yes".to_owned() },
         );
-        println!("| {name} | {packets} | {shown} | {memory} | {ceiling} | {slowest:.1?} | {median:.1?} |");
+        println!(
+            "| {name} | {packets} | {shown} | {memory} | {ceiling} | {:.1?} | {:.1?} | {:.1?} | {:.1?} |",
+            scrape.0, scrape.1, page.0, page.1
+        );
         let jumps = name.starts_with("stamps");
         // A grace age, a few bins; more where ten million servers crowd the victim out of its slot for some of them.
         if after.is_none_or(|after| !jumps && after > 10.0) {
@@ -274,9 +299,11 @@ fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
         if memory > ceiling - (u64::from(config.capture.buffer) >> 20) {
             wrong.push(format!("{name}: {memory} MiB of {ceiling}"));
         }
-        // Half of the scrapes: the machine of a test may be busy with other things for longer than that.
-        if !cfg!(debug_assertions) && median > Duration::from_millis(100) {
-            wrong.push(format!("{name}: a scrape took {median:?}"));
+        // Half of them: the machine of a test may be busy with other things for longer than that.
+        for (what, (median, _)) in [("scrape", scrape), ("page", page)] {
+            if !cfg!(debug_assertions) && median > Duration::from_millis(100) {
+                wrong.push(format!("{name}: a {what} took {median:?}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

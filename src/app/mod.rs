@@ -6,6 +6,7 @@ mod client;
 mod confine;
 mod files;
 mod health;
+mod manual;
 mod notify;
 mod reload;
 mod replay;
@@ -95,6 +96,8 @@ fn command(command: Command) -> Result<Status, Failure> {
         Command::Healthcheck { url } => health::healthcheck(&url),
         Command::Check { file } => check::check(file),
         Command::Interfaces => check::interfaces(),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 

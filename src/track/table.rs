@@ -74,9 +74,9 @@ impl<K: Tuple> Family<K> {
     }
 
     fn bytes(&self) -> usize {
-        let entry = size_of::<(K, Stored)>() + 1;
-        // hashbrown keeps 8 buckets for every 7 entries of capacity.
-        (self.first.capacity() + self.crossed.capacity()) * 8 / 7 * entry
+        // Not by the maps' capacity: what was removed and not swept yet is missing there, though its bucket is held.
+        let buckets = |map: &Map<K>| map.shards().iter().map(|shard| shard.read().buckets()).sum::<usize>();
+        (buckets(&self.first) + buckets(&self.crossed)) * (size_of::<(K, Stored)>() + 1)
     }
 }
 

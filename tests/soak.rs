@@ -1,0 +1,321 @@
+//! Soak: mixed traffic for a long time through what a live sensor runs, with everything around it that a live sensor does: the
+//! journal, the state, evidence on disk, scrapes, listings, reloads. `make test` does little of it; `make soak` a hundred million frames.
+//!
+//! After the first tenth the process must hold no more memory than in it, the half-open table apart, whose maps open by chance and have
+//! a cap of their own; and every law must hold whenever somebody asks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test that fails should say so at once; how long it took is measured by the wall clock"
+)]
+
+use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
+use halfopen::config::{Config, StateConfig};
+use halfopen::pipeline::Sensor;
+use halfopen::report::evidence::{DiskWriter, FrameStore};
+use halfopen::report::journal::{Journal, JournalCounts};
+use halfopen::report::metrics::Metrics;
+use halfopen::report::snapshot::{Snapshot, SnapshotSource};
+use halfopen::report::state::{Found, StateFile, StateWriter};
+use halfopen::synth::Scenario;
+use halfopen::synth::source::SynthSource;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Frames: 200,000, or what the environment says; `make soak` says 100,000,000.
+fn frames() -> u64 {
+    std::env::var("HALFOPEN_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000)
+}
+
+/// About so many frames a second of network time come of `MIX`.
+const FRAMES_A_SECOND: u64 = 55_000;
+
+/// A minute's tide: the same comes again every 60 s. Before it one flood, twice as large as those that follow, opens every shard of the
+/// table as far as it will ever be: a shard doubles when it happens to be fuller than before and never shrinks, which tides of one
+/// height take until the third tenth for.
+const MIX: &str = r#"
+seed = 11
+[[traffic]]                   # ordinary load, with everything that ends a handshake otherwise
+kind = "handshakes"
+servers = "192.0.2.0/28:80"
+rate = 2500
+up = 0
+down = 0
+dispersion = 2
+refused = 0.03
+unanswered = 0.01
+abandoned = 0.01
+reset = 0.02
+fast_open = 0.02
+simultaneous = 0.01
+accept_overflow = 0.005
+reset_on_data = 0.002
+ecn = 0.1
+[[traffic]]
+kind = "handshakes"
+servers = "[2001:db8::10]:443"
+clients = "2001:db8:2::/64"
+rate = 500
+up = 1
+down = 2
+[[traffic]]
+kind = "handshakes"
+servers = "198.51.100.200:443"
+clients = "203.0.113.0/24"
+rate = 100
+encapsulation = { vxlan = 7 }
+[[traffic]]                   # a flood that comes every minute
+kind = "flood"
+servers = "192.0.2.10:80"
+rate = 1
+pulse = { count = 200000, width = 20, period = 60 }
+syn_acks = 3
+[[traffic]]                   # the spring tide
+kind = "flood"
+servers = "192.0.2.20:80"
+sources = "198.19.0.0/16"
+rate = 10000
+start = 10
+duration = 50
+answers = "drop"
+[[traffic]]                   # one that never ends
+kind = "flood"
+servers = "[2001:db8::20]:443"
+sources = "2001:db8:1::/48"
+rate = 300
+[[traffic]]
+kind = "flood"
+servers = "192.0.2.128/25:80"
+rate = 500
+[[traffic]]
+kind = "scan"
+targets = "192.0.2.10:1-60000"
+rate = 100
+open = 0.01
+silent = 0.5
+[[traffic]]
+kind = "backscatter"
+rate = 50
+copies = 3
+"#;
+
+/// A scenario, counted, that ends after so many frames.
+struct Tide {
+    source: SynthSource,
+    left: u64,
+    fed: Arc<AtomicU64>,
+}
+
+impl FrameSource for Tide {
+    fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(SourceEvent::End) };
+        let event = self.source.next_event()?;
+        if matches!(event, SourceEvent::Frame(_)) {
+            self.left = left;
+            self.fed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(event)
+    }
+
+    fn publish(&mut self) {
+        self.source.publish();
+    }
+
+    fn counters(&self) -> Vec<Arc<InterfaceCounters>> {
+        self.source.counters()
+    }
+}
+
+/// Bytes resident now, by the kernel's count; none where it does not say.
+fn resident() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// What must hold whenever somebody asks.
+fn laws(snapshot: &Snapshot, config: &Config) {
+    let counts = &snapshot.handshakes;
+    let open = counts.open_syn_sent + counts.open_syn_received;
+    assert_eq!(counts.attempts, counts.closed.iter().sum::<u64>() + open, "the closing law");
+    let undecoded: u64 = snapshot.frames.undecoded.iter().map(|(_, count)| count).sum();
+    assert_eq!(snapshot.frames.read, snapshot.frames.tcp + snapshot.frames.not_tcp + undecoded);
+    assert_eq!(snapshot.frames.tcp, snapshot.segments.iter().sum::<u64>());
+    assert!(open <= snapshot.table.limit, "{open} of {}", snapshot.table.limit);
+    assert!(snapshot.table.bytes <= config.limits.memory);
+    assert!(snapshot.half_open.suspected <= snapshot.half_open.suspected_limit);
+    // Those that ended are kept up to the cap; at most 256 run.
+    assert!(snapshot.incidents.len() <= config.detect.max_incidents + 256, "{}", snapshot.incidents.len());
+}
+
+/// A folder of this test's own, deleted with the value.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn configured(folder: &Path) -> Config {
+    let mut config = Config::default();
+    config.journal.path = Some(folder.join("incidents.jsonl"));
+    config.evidence.path = Some(folder.join("evidence"));
+    config.state = StateConfig {
+        path: Some(folder.join("state.json")),
+        every: Duration::from_secs(10),
+        ..config.state.clone()
+    };
+    fs::create_dir_all(folder.join("evidence")).unwrap();
+    // Small, so that the first tenth reaches these caps too; the defaults take some 1,500 s of such incidents.
+    (config.detect.max_incidents, config.evidence.memory_bytes) = (48, 1 << 20);
+    config.fit(1).unwrap();
+    config
+}
+
+#[test]
+fn a_long_day_of_mixed_traffic_costs_no_more_memory_than_its_first_tenth() {
+    let frames = frames();
+    let scratch = Scratch(std::env::temp_dir().join(format!("halfopen-soak-{}", std::process::id())));
+    fs::create_dir_all(&scratch.0).unwrap();
+    let config = configured(&scratch.0);
+
+    let written: Arc<JournalCounts> = Arc::default();
+    let journal = Journal::start(&config.journal, &written).unwrap().unwrap();
+    let (recorder, found) = (journal.recorder(), journal.recorder());
+    let recorded: Arc<AtomicU64> = Arc::default();
+    let (entries, discoveries) = (Arc::clone(&recorded), Arc::clone(&recorded));
+    let sensor = Sensor::new(
+        &config,
+        Box::new(move |entry| {
+            entries.fetch_add(1, Ordering::Relaxed);
+            recorder.record(entry);
+        }),
+    );
+    sensor.on_discovery(Box::new(move |discovery| {
+        discoveries.fetch_add(1, Ordering::Relaxed);
+        found.record_half_open(discovery);
+    }));
+    let (states, evidence) = (Arc::default(), Arc::default());
+    let state = config.state.path.clone().unwrap();
+    let remembering = Arc::clone(&sensor);
+    let keeper = StateWriter::start(
+        StateFile::new(state.clone()),
+        &config.state,
+        Box::new(move || remembering.remembered()),
+        &states,
+    )
+    .unwrap();
+    let store = FrameStore::new(&config.evidence, &evidence).unwrap();
+    let disk = DiskWriter::start(&store).unwrap().unwrap();
+    sensor.keep_evidence(store);
+
+    let scenario = format!("duration = {}\n{MIX}", (frames / FRAMES_A_SECOND * 2).max(30));
+    let fed: Arc<AtomicU64> = Arc::default();
+    let scenario = Scenario::from_toml(&scenario).unwrap();
+    let begin = scenario.start();
+    let source = SynthSource::new(scenario.stream());
+    let tide = Tide { source, left: frames, fed: Arc::clone(&fed) };
+    let over = AtomicBool::new(false);
+    let began = Instant::now();
+    // Most held: in the first tenth, and in the nine after it.
+    let (early, late, at_a_tenth, most) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let metrics = Metrics::new(config.web.top_servers);
+            let (mut early, mut late, mut at_a_tenth, mut most, mut tenth) = (0, 0, 0, 0, 0);
+            while !over.load(Ordering::Relaxed) {
+                let snapshot = sensor.snapshot();
+                laws(&snapshot, &config);
+                assert!(metrics.render(&snapshot).len() > 1000);
+                assert!(sensor.embryonic(None, 100).len() <= 100);
+                assert!(sensor.history().len() <= 10_000);
+                sensor.half_open(100);
+                let (now, held) = (fed.load(Ordering::Relaxed), resident().unwrap_or(0));
+                // A shard of the table doubles when it happens to be fuller than ever, and never shrinks: that goes on ever more
+                // seldom for hours, and ends at the cap that the laws above hold.
+                let apart = held.saturating_sub(snapshot.table.bytes);
+                most = held.max(most);
+                if now <= frames / 10 {
+                    early = apart.max(early);
+                    at_a_tenth = held;
+                } else {
+                    late = apart.max(late);
+                }
+                if now * 10 / frames > tenth {
+                    tenth = now * 10 / frames;
+                    sensor.reload(&config);
+                    let (seconds, counts) = (began.elapsed().as_secs_f64(), &snapshot.handshakes);
+                    let (open, table) =
+                        (counts.open_syn_sent + counts.open_syn_received, snapshot.table.bytes);
+                    println!(
+                        "{now} frames, {seconds:.0} s: {:.1} MiB; {open} attempts open, the table {:.1} MiB",
+                        mib(held),
+                        mib(table)
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            (early, late, at_a_tenth, most)
+        });
+        sensor.run_source(tide).unwrap();
+        over.store(true, Ordering::Relaxed);
+        beside.join().unwrap()
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    let at_the_end = resident().unwrap_or(0);
+
+    let snapshot = sensor.snapshot();
+    laws(&snapshot, &config);
+    assert_eq!(fed.load(Ordering::Relaxed), frames, "the scenario is too short");
+    assert_eq!(snapshot.frames.read, frames, "every frame is counted once");
+    assert!(snapshot.incidents.iter().any(|incident| incident.server == "192.0.2.10:80"), "no flood found");
+    let closed = snapshot.handshakes.closed;
+    assert!(closed[..5].iter().all(|&count| count > 0) || frames < 1_000_000, "outcomes missing: {closed:?}");
+
+    assert!(journal.finish(Duration::from_secs(5)) && keeper.finish(Duration::from_secs(5)));
+    assert!(disk.finish(Duration::from_secs(5)));
+    let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    assert_eq!((count(&written.errors), count(&written.dropped)), (0, 0));
+    assert_eq!(count(&written.written), count(&recorded), "every change is in the journal");
+    for line in fs::read_to_string(config.journal.path.as_ref().unwrap()).unwrap().lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    assert!(matches!(StateFile::new(state).read(), Found::State(..)), "the state cannot be read back");
+
+    let span = snapshot.network_time.unwrap().since(begin).as_secs_f64();
+    println!(
+        "{frames} frames in {seconds:.0} s ({:.2} million a second), {span:.0} s of network time; {} attempts, {} changes of incidents; \
+         memory: {:.1} MiB after a tenth, at most {:.1} MiB, {:.1} MiB at the end; without the table at most {:.1} MiB in the first tenth, \
+         at most {:.1} MiB after it",
+        frames as f64 / seconds / 1e6,
+        snapshot.handshakes.attempts,
+        count(&recorded),
+        mib(at_a_tenth),
+        mib(most),
+        mib(at_the_end),
+        mib(early),
+        mib(late),
+    );
+    let ceiling = config.limits.memory - u64::from(config.capture.buffer);
+    assert!(most <= ceiling, "{:.0} MiB of {:.0}", mib(most), mib(ceiling));
+    // Only where the first tenth has seen two tides and every timeout.
+    if frames / 10 / FRAMES_A_SECOND >= 130 {
+        assert!(
+            late as f64 <= early as f64 * 1.05,
+            "memory grew from {:.1} to {:.1} MiB",
+            mib(early),
+            mib(late)
+        );
+    }
+}

@@ -205,7 +205,7 @@ fn a_long_day_of_mixed_traffic_costs_no_more_memory_than_its_first_tenth() {
     );
     sensor.on_discovery(Box::new(move |discovery| {
         discoveries.fetch_add(1, Ordering::Relaxed);
-        found.record_half_open(discovery);
+        found.record_sighting(discovery);
     }));
     let (states, evidence) = (Arc::default(), Arc::default());
     let state = config.state.path.clone().unwrap();

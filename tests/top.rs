@@ -85,8 +85,13 @@ fn it_shows_what_the_api_has_and_outlives_the_sensor() {
     let binary = env!("CARGO_BIN_EXE_halfopen");
     let terminal = Terminal::start("top", &format!("{binary} top --url {address}"));
 
-    let screen = terminal
-        .wait("the servers", |screen| screen.contains("servers by trouble") && screen.contains("1 running"));
+    // A screen is drawn from its top: a look may come in between.
+    let screen = terminal.wait("the servers", |screen| {
+        let row = |name: &str| screen.lines().any(|line| line.starts_with(name));
+        screen.contains("servers by trouble")
+            && screen.contains("1 running")
+            && ["shop", "pictures", "mail"].into_iter().all(row)
+    });
     let overview = served.json("api/v1/overview");
     for server in overview["servers"].as_array().unwrap().iter().filter(|server| server["server"] != "other")
     {

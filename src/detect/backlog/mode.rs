@@ -251,6 +251,8 @@ impl Recent {
         };
         // Three of a kind are half the certainty that many are.
         let confidence = share.sqrt() * evidence / (evidence + ENOUGH);
+        // It is no better known than to the hundredth.
+        let confidence = (confidence * 100.0).round() / 100.0;
         let beyond_loss = mode == ServerMode::AcceptOverflow
             && ((self.starves(MANY, A_WHILE) && unanswered >= 2.0 * answered)
                 || self.starves(ENOUGH, LONG)

@@ -62,6 +62,8 @@ pub(super) struct Features {
     pub(super) answers: bool,
     /// By the model of its queue, its accept queue is full.
     pub(super) overflows: bool,
+    /// By the same model, it is full of entries that nobody acknowledges, and turns SYNs away.
+    pub(super) besieged: bool,
     /// By the same model, SYNs left without an answer in the last seconds.
     pub(super) unanswered: f64,
     /// Seconds of traffic heard since the oldest of these overdue attempts could have begun.
@@ -181,8 +183,8 @@ impl Features {
         }
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
-        if crowd >= 2.0 * unresolved && (self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed)
-        {
+        let doubled = self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed;
+        if crowd >= 2.0 * unresolved && doubled && !self.besieged {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients

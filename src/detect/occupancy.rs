@@ -20,6 +20,8 @@ const SOON: Duration = Duration::from_secs(10);
 const LINGERING: f64 = 0.05;
 /// From this share on a Linux host sheds entries itself: no server is at home there, whatever was usual.
 const SHEDDING: f64 = 0.5;
+/// Share of a queue in entries whose SYN-ACK came again that no crowd leaves there, however many of its packets are lost.
+const BESIEGED: f64 = 0.25;
 /// How sure a model must be that an accept queue is full: three unanswered SYNs of a server with room in its queue are a quarter.
 const SURE: f64 = 0.3;
 /// Unresolved attempts within 5 to 10 s that make a model worth its memory.
@@ -122,6 +124,17 @@ impl Watch {
     pub(super) fn pressed(&self) -> f64 {
         let Some((reading, _)) = self.certain().filter(|_| self.crowded >= CROWDED) else { return 0.0 };
         self.lingering().max(reading.growth * self.window_bins() / BINS_PER_SECOND)
+    }
+
+    /// Whether its queue, of a size that is configured, is full of entries that nobody acknowledges, and it turns SYNs away: whatever else is acknowledged, that is
+    /// no peace and no crowd, whose entries are as young as its clients are near.
+    pub(super) fn is_besieged(&self) -> bool {
+        self.certain().is_some_and(|(reading, limit)| {
+            let size = limit.entries as f64;
+            matches!(reading.verdict.mode, ServerMode::Drop | ServerMode::Cookie)
+                && reading.entries as f64 >= SHEDDING * size
+                && reading.old as f64 >= BESIEGED * size
+        })
     }
 
     /// Whether its accept queue is full, by the model of its queue.

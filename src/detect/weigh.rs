@@ -167,6 +167,7 @@ impl Watch {
             history: self.attempts.bins(),
             answers: self.answers,
             overflows: self.overflows(),
+            besieged: self.is_besieged(),
             unanswered: self.queue.as_ref().map_or(0.0, |reading| reading.verdict.unanswered),
             heard: heard.since(began).as_secs_f64(),
         }
@@ -190,7 +191,7 @@ impl Watch {
         let completed = features.taken().min(features.completing);
         let rate = completed / self.window_bins() * BINS_PER_SECOND;
         let surge = features.history >= 120.0 && completed >= 10.0 * features.usual_completed;
-        (surge && rate >= 50.0).then_some(IncidentKind::FlashCrowd)
+        (surge && rate >= 50.0 && !self.is_besieged()).then_some(IncidentKind::FlashCrowd)
     }
 
     /// Who should hear of it.
@@ -237,10 +238,10 @@ impl Watch {
                 features.completed < 3.0 * features.usual_completed.max(1.0)
                     && self.recent <= self.upper(mean)
             }
-            IncidentKind::SpoofedFlood
-            | IncidentKind::DirectFlood
-            | IncidentKind::CarpetFlood
-            | IncidentKind::PortScan
+            IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood => {
+                self.recent <= self.upper(mean) && !self.is_besieged()
+            }
+            IncidentKind::PortScan
             | IncidentKind::HostScan
             | IncidentKind::Reflection
             | IncidentKind::Backscatter => self.recent <= self.upper(mean),

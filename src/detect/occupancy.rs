@@ -166,3 +166,49 @@ impl Watch {
 
 /// Bins in a row over the threshold that alarm.
 const CROWDED: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::segment::Endpoint;
+    use crate::detect::backlog::Verdict;
+    use crate::detect::incident::IncidentKind;
+    use crate::detect::ledger::Key;
+    use crate::detect::watch::Settings;
+    use crate::time::Timestamp;
+    use std::net::Ipv4Addr;
+
+    fn server(mode: ServerMode, old: u64, estimated: bool) -> Watch {
+        let key = Key::Server(Endpoint::new(Ipv4Addr::new(192, 0, 2, 10).into(), 80));
+        let mut watch = Watch::new(key, Settings::of(key, &DetectConfig::default(), &[]), 0);
+        let verdict = Verdict {
+            mode,
+            confidence: 1.0,
+            repeated: 9.0,
+            unrepeated: 9.0,
+            unanswered: 9.0,
+            after_ack: 0.0,
+            completed: 9.0,
+            beyond_loss: false,
+        };
+        let limit = Some(Limit { entries: 512, estimated });
+        let reading = Reading { entries: 512, old, limit, growth: 0.0, full_within: None, verdict };
+        watch.queue = Some(Box::new(reading));
+        watch
+    }
+
+    /// Nothing is unresolved, for whoever attacks acknowledges in vain: only the queue tells.
+    #[test]
+    fn a_full_queue_that_nobody_acknowledges_is_no_peace() {
+        let calm = |mode, old, estimated| {
+            let watch = server(mode, old, estimated);
+            let features = watch.features(Timestamp::from_nanos(500_000_000), false);
+            watch.is_calm(IncidentKind::SpoofedFlood, &features, 1.0)
+        };
+        assert!(!calm(ServerMode::Drop, 400, false));
+        assert!(!calm(ServerMode::Cookie, 400, false));
+        assert!(calm(ServerMode::Queue, 400, false), "it takes SYNs again");
+        assert!(calm(ServerMode::Cookie, 30, false), "a crowd's entries are young");
+        assert!(calm(ServerMode::Cookie, 400, true), "a size that was learned may be far off");
+    }
+}

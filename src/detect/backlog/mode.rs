@@ -13,7 +13,7 @@ const ENOUGH: f64 = 3.0;
 /// So many unanswered SYNs within seconds are no few slow clients.
 const MANY: f64 = 8.0;
 /// For so long a busy server that answers SYNs at all answers one, in spite of loss. One that gets a few a second may get none that
-/// could be answered for as long; so of those of the last seconds it must have left twice as many as it answered.
+/// could be answered for as long; so of those of the last seconds it must have left as many as it answered.
 const A_WHILE: Duration = Duration::from_millis(1500);
 /// The same of a quiet one.
 const LONG: Duration = Duration::from_secs(10);
@@ -254,7 +254,7 @@ impl Recent {
         // It is no better known than to the hundredth.
         let confidence = (confidence * 100.0).round() / 100.0;
         let beyond_loss = mode == ServerMode::AcceptOverflow
-            && ((self.starves(MANY, A_WHILE) && unanswered >= 2.0 * answered)
+            && ((self.starves(MANY, A_WHILE) && unanswered >= answered)
                 || self.starves(ENOUGH, LONG)
                 || (unanswered >= MANY && unanswered >= 4.0 * answered)
                 || (after_ack >= MANY / 2.0 && after_ack >= 0.1 * completed));

@@ -6,10 +6,11 @@
 use super::hash::KeyedHash;
 use super::incident::{Discovery, Exchange, Sighting};
 use crate::time::Timestamp;
-use crate::track::event::{EventKind, HandshakeEvent};
+use crate::track::event::{EventKind, HalfOpenCase, HandshakeEvent};
 use crate::track::flow::Flow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// What a thread keeps of each kind between two ticks: more than the journal takes in that time.
 const NOTED: usize = 128;
@@ -58,7 +59,7 @@ impl Default for Found {
 impl Found {
     /// Notes an event, where there is room. O(1).
     pub(super) fn note(&mut self, event: &HandshakeEvent, hash: &KeyedHash) {
-        let Some((kind, hosts)) = hosts(event) else { return };
+        let Some((kind, hosts)) = told(event).map(|told| told.share(event.flow)) else { return };
         let of_host = &mut self.of_host[kind];
         let places = hosts.map(|host| host.map(|host| place(host, hash)));
         let known = places.iter().flatten().all(|place| of_host[*place] < NOTED_OF_HOST);
@@ -71,15 +72,20 @@ impl Found {
     }
 }
 
-/// The kind of an event, and the hosts whose share of the journal it takes: of a half-open connection the one that is gone; of an
-/// oddity both, for one may be forged.
-fn hosts(event: &HandshakeEvent) -> Option<(usize, [Option<IpAddr>; 2])> {
-    let Flow { orig, resp } = event.flow;
+/// What an event is here.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    HalfOpen { case: HalfOpenCase, originator_is_gone: bool, after: Duration },
+    Oddity(&'static str),
+}
+
+fn told(event: &HandshakeEvent) -> Option<Told> {
     match event.kind {
-        EventKind::HalfOpen { originator_is_gone, .. } => {
-            Some((0, [Some(if originator_is_gone { orig.addr } else { resp.addr }), None]))
+        EventKind::HalfOpen { case, originator_is_gone, after } => {
+            Some(Told::HalfOpen { case, originator_is_gone, after })
         }
-        EventKind::SimultaneousOpen | EventKind::Oddity(_) => Some((1, [Some(orig.addr), Some(resp.addr)])),
+        EventKind::SimultaneousOpen => Some(Told::Oddity("simultaneous_open")),
+        EventKind::Oddity(oddity) => Some(Told::Oddity(oddity.as_label())),
         EventKind::Opened { .. }
         | EventKind::Untracked { .. }
         | EventKind::SynRetransmitted { .. }
@@ -91,6 +97,39 @@ fn hosts(event: &HandshakeEvent) -> Option<(usize, [Option<IpAddr>; 2])> {
         | EventKind::UnsolicitedSynAck
         | EventKind::UnsolicitedRst
         | EventKind::Mismatched { .. } => None,
+    }
+}
+
+impl Told {
+    /// Its number among the [`KINDS`], and the hosts whose share of the journal it takes: of a half-open connection the one that is gone;
+    /// of an oddity both, for one may be forged.
+    fn share(self, flow: Flow) -> (usize, [Option<IpAddr>; 2]) {
+        match self {
+            Self::HalfOpen { originator_is_gone: true, .. } => (0, [Some(flow.orig.addr), None]),
+            Self::HalfOpen { originator_is_gone: false, .. } => (0, [Some(flow.resp.addr), None]),
+            Self::Oddity(_) => (1, [Some(flow.orig.addr), Some(flow.resp.addr)]),
+        }
+    }
+
+    /// The line.
+    fn sighting(self, ts: Timestamp, flow: Flow) -> Sighting {
+        let (originator, responder) = (flow.orig.to_string(), flow.resp.to_string());
+        match self {
+            Self::HalfOpen { case, originator_is_gone, after } => {
+                let (crashed, stale) =
+                    if originator_is_gone { (flow.orig, flow.resp) } else { (flow.resp, flow.orig) };
+                Sighting::HalfOpen(Discovery {
+                    ts,
+                    case: case.as_label(),
+                    originator,
+                    responder,
+                    crashed: crashed.to_string(),
+                    stale: stale.to_string(),
+                    duration: after,
+                })
+            }
+            Self::Oddity(kind) => Sighting::Oddity(Exchange { ts, kind, originator, responder }),
+        }
     }
 }
 
@@ -189,7 +228,8 @@ impl Discoveries {
         // Threads hand over one after the other; what they found happened in between.
         self.news.sort_by_key(|event| (event.ts, event.flow.orig, event.flow.resp));
         for event in self.news.drain(..) {
-            let Some((kind, hosts)) = hosts(&event) else { continue };
+            let Some(told) = told(&event) else { continue };
+            let (kind, hosts) = told.share(event.flow);
             let [first, second] = hosts.map(|host| host.map(|host| place(host, &self.hash)));
             let places = [first.or(second).unwrap_or_default(), second.or(first).unwrap_or_default()];
             let different = 1 + usize::from(places[0] != places[1]);
@@ -197,7 +237,7 @@ impl Discoveries {
                 self.untold[kind] += 1;
                 continue;
             }
-            let Some(found) = sighting(&event) else { continue };
+            let found = told.sighting(event.ts, event.flow);
             hear(&found);
             if let Sighting::HalfOpen(found) = found {
                 if self.listed.len() >= LISTED {
@@ -224,47 +264,12 @@ impl Discoveries {
     }
 }
 
-fn sighting(event: &HandshakeEvent) -> Option<Sighting> {
-    let HandshakeEvent { ts, flow, kind, .. } = *event;
-    let (originator, responder) = (flow.orig.to_string(), flow.resp.to_string());
-    let kind = match kind {
-        EventKind::HalfOpen { case, originator_is_gone, after } => {
-            let (crashed, stale) =
-                if originator_is_gone { (flow.orig, flow.resp) } else { (flow.resp, flow.orig) };
-            return Some(Sighting::HalfOpen(Discovery {
-                ts,
-                case: case.as_label(),
-                originator,
-                responder,
-                crashed: crashed.to_string(),
-                stale: stale.to_string(),
-                duration: after,
-            }));
-        }
-        EventKind::SimultaneousOpen => "simultaneous_open",
-        EventKind::Oddity(oddity) => oddity.as_label(),
-        EventKind::Opened { .. }
-        | EventKind::Untracked { .. }
-        | EventKind::SynRetransmitted { .. }
-        | EventKind::Answered { .. }
-        | EventKind::SynAckRetransmitted { .. }
-        | EventKind::NotTaken { .. }
-        | EventKind::Overdue { .. }
-        | EventKind::Closed { .. }
-        | EventKind::UnsolicitedSynAck
-        | EventKind::UnsolicitedRst
-        | EventKind::Mismatched { .. } => return None,
-    };
-    Some(Sighting::Oddity(Exchange { ts, kind, originator, responder }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decode::segment::Endpoint;
-    use crate::track::event::{HalfOpenCase, Oddity};
+    use crate::track::event::Oddity;
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
     fn flow(host: u16, port: u16) -> Flow {
         let end = |host: u16, port| {

@@ -191,7 +191,7 @@ impl Watch {
         let completed = features.taken().min(features.completing);
         let rate = completed / self.window_bins() * BINS_PER_SECOND;
         let surge = features.history >= 120.0 && completed >= 10.0 * features.usual_completed;
-        (surge && rate >= 50.0 && !self.is_besieged()).then_some(IncidentKind::FlashCrowd)
+        (surge && rate >= 50.0 && !features.besieged).then_some(IncidentKind::FlashCrowd)
     }
 
     /// Who should hear of it.
@@ -239,7 +239,7 @@ impl Watch {
                     && self.recent <= self.upper(mean)
             }
             IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood => {
-                self.recent <= self.upper(mean) && !self.is_besieged()
+                self.recent <= self.upper(mean) && !features.besieged
             }
             IncidentKind::PortScan
             | IncidentKind::HostScan

@@ -25,13 +25,11 @@ pub(super) struct Relay<S> {
     sums: Arc<Mutex<S>>,
     filling: Batch,
     /// Emptied, to be filled again.
-    spare: Batches,
+    spare: Vec<Batch>,
     /// Handed over and not come back.
     under_way: usize,
     second: Second,
 }
-
-type Batches = Vec<Batch>;
 
 /// The thread that sums up.
 enum Second {
@@ -53,7 +51,7 @@ impl<S: EventSink + Send + 'static> Relay<S> {
         Self {
             sums: Arc::new(Mutex::new(sums)),
             filling: Batch::with_capacity(BATCH),
-            spare: Batches::with_capacity(BATCHES),
+            spare: Vec::with_capacity(BATCHES),
             under_way: 0,
             second: if alone { Second::Nobody } else { Second::NotYet },
         }

@@ -1,7 +1,8 @@
 //! Stage 3 of 5, track: established connections, followed so that a half-open one shows (RFC 9293 section 3.5.1).
 //!
 //! A set-associative table of fixed size, shared by all packet threads: the connection longest silent makes room, one that nobody has
-//! used before one that both ends have, and none for a handshake of one direction. Tuples are known by the keyed hash that the ledger finds their attempts with. A segment visits one set, two adjacent cache lines; nothing allocates. What a segment means is decided
+//! used before one that both ends have, and none for a handshake of one direction. Tuples are known by the keyed hash that the ledger
+//! finds their attempts with. A segment visits one set, two adjacent cache lines; nothing allocates. What a segment means is decided
 //! in [`connection`], who is suspected is kept in [`suspects`]. No clock, no events.
 
 mod connection;
@@ -180,7 +181,7 @@ impl Established {
         let dispensable = |way: usize| match set.fingerprints[way] {
             own if own == fingerprint => (3, 0),
             0 => (2, 0),
-            _ => (u8::from(!set.ways[way].is_used()), set.ways[way].silent_for(millis(now))),
+            _ => (u8::from(!set.ways[way].both_hold()), set.ways[way].silent_for(millis(now))),
         };
         let way = (0..WAYS).max_by_key(|&way| dispensable(way))?;
         let (held, before) = (set.fingerprints[way], set.ways[way]);

@@ -152,13 +152,8 @@ impl Connection {
     }
 
     /// Whether both ends are known to have held the connection.
-    fn both_hold(&self) -> bool {
+    pub(super) fn both_hold(&self) -> bool {
         self.flags & (HOLDS | HOLDS << 1) == HOLDS | HOLDS << 1
-    }
-
-    /// Whether more than the handshake was heard of it: both ends are known to have held it.
-    pub(super) fn is_used(&self) -> bool {
-        self.both_hold()
     }
 
     /// A SYN with this ISN came, and not for the first time.

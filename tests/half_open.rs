@@ -154,7 +154,7 @@ fn ten_thousand_ordinary_connections_are_no_discovery() {
     let address = format!("{SERVER}:80");
     let keep = std::env::var_os("HALFOPEN_RECORD").map(PathBuf::from);
     let capture = signs.0.join("ordinary.pcap");
-    let tcpdump = keep.as_ref().map(|_| record_to(&namespaces, &capture));
+    let tcpdump = keep.as_ref().map(|_| namespaces.record(65_536, "tcp port 80", &capture));
     let serve = format!("serve {address} {}", signs.0.display());
     let mut server = Process::start(&mut helper::command(&namespaces.servers, &serve));
     server.wait_for_line(helper::LISTENING, PATIENCE);
@@ -243,28 +243,6 @@ fn generated_crashes_are_found_and_nothing_else() {
     let anything_else = "refused = 0.1\nunanswered = 0.1\nabandoned = 0.1\nreset = 0.1\nfast_open = 0.1\n\
                          simultaneous = 0.1\naccept_overflow = 0.1";
     assert_eq!(found(anything_else), [0, 0, 0]);
-}
-
-/// Keeps what passes the servers' end of the link, headers only.
-fn record_to(namespaces: &Namespaces, capture: &Path) -> Process {
-    let mut tcpdump = Namespaces::command(&namespaces.servers, "tcpdump");
-    tcpdump.args([
-        "-n",
-        "-U",
-        "--immediate-mode",
-        "-s",
-        "96",
-        "-B",
-        "65536",
-        "-Z",
-        "root",
-        "-i",
-        SERVER_LINK,
-        "-w",
-    ]);
-    let mut tcpdump = Process::start(tcpdump.arg(capture).arg("tcp port 80"));
-    tcpdump.wait_for_line("listening on", PATIENCE);
-    tcpdump
 }
 
 /// Takes connections, each on a thread of its own, and does what their first byte says.

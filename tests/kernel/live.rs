@@ -3,7 +3,7 @@
 use super::case::{Case, Group, WATCHED};
 use super::parties::{LISTENING, MOVED, SAMPLE, SENT};
 use super::support::helper;
-use super::support::namespaces::{Namespaces, SERVER_LINK};
+use super::support::namespaces::Namespaces;
 use super::support::process::{Process, Signal};
 use super::support::{has_tools, run};
 use super::truth::{COUNTERS, Recorder, Sample, Truth};
@@ -36,23 +36,7 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
         std::env::temp_dir().join(format!("halfopen-kernel-{}-{}-{first}", std::process::id(), group.name));
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("all.pcap");
-    let mut tcpdump = Namespaces::command(servers, "tcpdump");
-    tcpdump.args([
-        "-n",
-        "-U",
-        "--immediate-mode",
-        "-s",
-        "96",
-        "-B",
-        if group.alone { "8192" } else { "65536" },
-        "-Z",
-        "root",
-        "-i",
-        SERVER_LINK,
-        "-w",
-    ]);
-    let mut tcpdump = Process::start(tcpdump.arg(&file).arg("tcp"));
-    tcpdump.wait_for_line("listening on", PATIENCE);
+    let mut tcpdump = namespaces.record(if group.alone { 8192 } else { 65_536 }, "tcp", &file);
 
     let deferring: Vec<Process> =
         group.cases.iter().filter(|case| case.defer > 0).map(|case| defer(servers, case)).collect();

@@ -3,9 +3,12 @@
 //! Forged sources (198.18.0.0/15, RFC 2544) are routed from the servers back over the pair, so that the answers to them are on
 //! the wire; the originators' end has no such address and does not forward, so it drops them without a word.
 
+use super::process::Process;
 use super::{run, skipped};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The address of the originators' end.
 pub const ORIGINATOR: &str = "10.199.0.1";
@@ -56,6 +59,16 @@ impl Namespaces {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, program]);
         command
+    }
+
+    /// Keeps what passes the servers' end of the link and matches, headers only, from when this returns. `buffer` in KiB.
+    pub fn record(&self, buffer: u32, filter: &str, into: &Path) -> Process {
+        let mut tcpdump = Self::command(&self.servers, "tcpdump");
+        tcpdump.args(["-n", "-U", "--immediate-mode", "-s", "96", "-Z", "root", "-i", SERVER_LINK]);
+        tcpdump.args(["-B", &buffer.to_string(), "-w"]).arg(into).arg(filter);
+        let mut tcpdump = Process::start(&mut tcpdump);
+        tcpdump.wait_for_line("listening on", Duration::from_secs(30));
+        tcpdump
     }
 
     fn set_up(&self) {

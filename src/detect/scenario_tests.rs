@@ -883,7 +883,7 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + Scans::bytes()
         + watches
         + incidents
-        + super::queues::Queues::bytes(4);
+        + super::queues::Queues::bytes();
     (detector, thread)
 }
 

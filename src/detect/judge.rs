@@ -348,8 +348,8 @@ impl Court {
         match watch.incident {
             Some(incident) => self.follow(bin, number, incident, mean),
             None => {
-                let flood =
-                    (sum >= h && watch.rise >= watch.settings.floor) || watch.is_crowded(&self.config);
+                let flood = (watch.cusum.odds() >= h && watch.rise >= watch.settings.floor)
+                    || watch.is_crowded(&self.config);
                 self.consider(bin, number, flood);
             }
         }

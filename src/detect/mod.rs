@@ -283,7 +283,8 @@ impl Detector {
         (self.folded, self.court.ledger.refused)
     }
 
-    /// Events that the model of a server's queue did not hear of, because too many came within half a second; ever.
+    /// Events that the model of a server's queue did not hear of, because too many came within half a second; others stood for them.
+    /// Ever.
     pub fn backlog_notes_dropped(&self) -> u64 {
         self.queues.dropped()
     }

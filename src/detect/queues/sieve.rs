@@ -30,6 +30,9 @@ pub(super) struct Sieve {
     offered: Box<[u32; UNITS]>,
     tossed: Box<[[u32; LEVELS]; UNITS]>,
     levels: Box<[u8; UNITS]>,
+    /// Thinning makes no more room: what else comes is left out, first come. Only coins that somebody chose, or seven million packets
+    /// a second, lead to it.
+    full: bool,
 }
 
 fn unit(note: &Note) -> usize {
@@ -50,6 +53,7 @@ impl Sieve {
             offered: Box::new([0; UNITS]),
             tossed: Box::new([[0; LEVELS]; UNITS]),
             levels: Box::new([0; UNITS]),
+            full: false,
         }
     }
 
@@ -103,14 +107,13 @@ impl Sieve {
     }
 
     fn keep(&mut self, note: Note) {
-        if self.notes.len() >= self.room {
+        if self.notes.len() >= self.room && !self.full {
             self.thin();
-            // Full all the same where a unit is beyond the last level: it is counted with what the others leave out.
-            if self.notes.len() >= self.room || zeros(&note) < usize::from(self.levels[unit(&note)]) {
-                return;
-            }
+            self.full = self.notes.len() >= self.room;
         }
-        self.notes.push(note);
+        if !self.full && zeros(&note) >= usize::from(self.levels[unit(&note)]) {
+            self.notes.push(note);
+        }
     }
 
     /// Sets the levels by what was offered so far, and keeps what fits.
@@ -171,6 +174,7 @@ impl Sieve {
     pub(super) fn clear(&mut self) -> u64 {
         self.notes.clear();
         self.levels.fill(0);
+        self.full = false;
         let mut all = 0;
         for (offered, tossed) in self.offered.iter_mut().zip(self.tossed.iter_mut()) {
             if *offered > 0 {
@@ -303,6 +307,23 @@ mod tests {
         for seat in 2..6 {
             assert_eq!(of(&kept, 2 * seat), (100, 100), "server {seat}");
         }
+    }
+
+    /// Whoever knows the key, as in a replay anybody does, may send what every level keeps.
+    #[test]
+    fn coins_of_somebodys_choice_find_no_more_than_the_room() {
+        let mut sieve = Sieve::new(16);
+        let chosen: Vec<Note> = (0..)
+            .map(|number| note(1, number, false))
+            .filter(|note| zeros(note) == LEVELS - 1)
+            .take(24)
+            .collect();
+        chosen.iter().for_each(|note| sieve.offer(*note));
+        assert!(sieve.full && sieve.notes.len() == 16);
+        let mut kept = 0;
+        assert_eq!(sieve.drain(|_| kept += 1, |_| {}) + kept, 24);
+        sieve.offer(chosen[0]);
+        assert_eq!(sieve.notes.len(), 1, "a new bin");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Conversations segment by segment, against what the tracker makes of them.
+
 use super::*;
 use std::net::Ipv4Addr;
 

@@ -1,3 +1,5 @@
+//! Whole traces: their order, their rates, and that a seed gives the same again.
+
 use super::*;
 use crate::synth::kinds::{Answers, Backscatter, Flood, Handshakes, Scan};
 use crate::synth::pcapfile::PcapWriter;

@@ -49,7 +49,7 @@ pub(super) fn evidence(
             watch.cusum.odds(),
             h,
             format!(
-                "log-likelihood ratio of a flood, whenever it began, against the baseline; above {h:.1}, one false alarm in {:.0} days",
+                "log-likelihood ratio of a flood against the baseline; above {h:.1}, one false alarm in {:.0} days",
                 watch.settings.false_alarm_interval.as_secs_f64() / 86_400.0
             ),
         ),

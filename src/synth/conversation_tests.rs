@@ -1,4 +1,4 @@
-//! Conversations segment by segment, against what the tracker makes of them.
+//! Conversations segment by segment: their times, their numbers, the figures of RFC 9293.
 
 use super::*;
 use std::net::Ipv4Addr;

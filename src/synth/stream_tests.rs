@@ -1,4 +1,4 @@
-//! Whole traces: their order, their rates, and that a seed gives the same again.
+//! Whole traces: what tshark makes of them, and that a seed gives the same again.
 
 use super::*;
 use crate::synth::kinds::{Answers, Backscatter, Flood, Handshakes, Scan};

@@ -22,7 +22,8 @@ impl Tracker {
         segment: &Segment,
         sink: &mut impl EventSink,
     ) {
-        if let Some(finding) = self.table.established.follow(hash, src_is_low, segment, None) {
+        let heard = || self.table.visibility.heard(segment.src, segment.ts);
+        if let Some(finding) = self.table.established.follow(hash, src_is_low, segment, None, heard) {
             self.found(finding, Duration::ZERO, segment, sink);
         }
     }
@@ -129,7 +130,8 @@ impl Tracker {
         let attempt = attempt.map(|(attempt, age)| (attempt.isn, age));
         let (key, src_is_low) = flow::tuple(segment.src, segment.dst);
         let hash = self.table.hash(&key);
-        let finding = self.table.established.follow(hash, src_is_low, segment, attempt);
+        let heard = || self.table.visibility.heard(segment.src, segment.ts);
+        let finding = self.table.established.follow(hash, src_is_low, segment, attempt, heard);
         if let Some(finding) = finding {
             self.found(finding, Duration::ZERO, segment, sink);
         }

@@ -208,7 +208,7 @@ impl Established {
     }
 
     /// Takes a segment that opens and ends no handshake. `isn` is that of the attempt which the segment's sender has open on this
-    /// tuple and which was not answered yet, with its age.
+    /// tuple and which was not answered yet, with its age. `heard` is told where it is a word of the connection's responder.
     #[inline]
     pub(crate) fn follow(
         &self,
@@ -216,6 +216,7 @@ impl Established {
         src_is_low: bool,
         segment: &Segment,
         attempt: Option<(SeqNumber, Duration)>,
+        heard: impl FnOnce(),
     ) -> Option<Finding> {
         let place = self.place(hash).filter(|place| self.used(place.set))?;
         let mut set = self.lock(place.set);
@@ -229,6 +230,9 @@ impl Established {
             set.fingerprints[way] = 0;
         }
         drop(set);
+        if before.is_word_of_responder(usize::from(!src_is_low), segment) {
+            heard();
+        }
         if !stays {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             self.left(place, &before);

@@ -170,6 +170,14 @@ impl Connection {
         segment.ack.0 == self.acked[side] && segment.seq.0 == self.next[side]
     }
 
+    /// Whether a segment of `side` is one of the responder, who takes part in the connection.
+    pub(super) fn is_word_of_responder(&self, side: usize, segment: &Segment) -> bool {
+        let of_originator = side == usize::from(self.has(ORIGINATOR_IS_HIGH));
+        !of_originator
+            && matches!(segment.kind, SegmentKind::Ack | SegmentKind::Fin)
+            && self.fits(side, segment)
+    }
+
     /// Takes a segment of `side`: whether the connection is still followed, and what was found.
     pub(super) fn take(
         &mut self,

@@ -23,7 +23,9 @@ impl Tracker {
         sink: &mut impl EventSink,
     ) {
         let heard = || self.table.visibility.heard(segment.src, segment.ts);
-        if let Some(finding) = self.table.established.follow(hash, src_is_low, segment, None, heard) {
+        if let Some(finding) =
+            self.table.established.follow(hash, src_is_low, segment, None, &mut self.loss, heard)
+        {
             self.found(finding, Duration::ZERO, segment, sink);
         }
     }
@@ -131,7 +133,8 @@ impl Tracker {
         let (key, src_is_low) = flow::tuple(segment.src, segment.dst);
         let hash = self.table.hash(&key);
         let heard = || self.table.visibility.heard(segment.src, segment.ts);
-        let finding = self.table.established.follow(hash, src_is_low, segment, attempt, heard);
+        let finding =
+            self.table.established.follow(hash, src_is_low, segment, attempt, &mut self.loss, heard);
         if let Some(finding) = finding {
             self.found(finding, Duration::ZERO, segment, sink);
         }

@@ -5,6 +5,7 @@
 use super::batch::{BATCH, Located};
 use super::consequence::take;
 use super::counts::LedgerCounts;
+use super::established::Loss;
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
 use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
@@ -63,6 +64,8 @@ pub struct Tracker {
     pub(super) lag: Duration,
     /// The server of the last SYN: in a flood it is that of the next one as well.
     last: (Endpoint, Places),
+    /// What this thread missed of established connections.
+    pub(super) loss: Loss,
     /// Segments taken whose memory was asked for.
     pub(super) pending: Vec<Located>,
 }
@@ -120,6 +123,7 @@ impl Tracker {
             budget,
             lag: Duration::ZERO,
             last,
+            loss: Loss::default(),
             pending: Vec::with_capacity(BATCH),
         }
     }

@@ -229,7 +229,7 @@ impl Flood {
                 syn_acks: match self.answers {
                     Answers::Queue if answered => self.syn_acks,
                     Answers::Cookie if answered => 1,
-                    _ => 0,
+                    Answers::Queue | Answers::Cookie | Answers::Drop | Answers::Reset | Answers::Refuse => 0,
                 },
             },
             _ if !answered => Script::Unanswered { syns: 1 },

@@ -169,6 +169,102 @@ fn more_suspects_than_the_list_holds_are_counted_and_not_listed() {
     assert_eq!(world.table.established.suspects.len(), 0);
 }
 
+/// Keepalives every 30 s, each answered, on a tap that misses one segment in ten: answers are missing four in a row now and then.
+#[test]
+fn what_a_tap_loses_makes_nobody_suspect() {
+    for (one_in, silences) in [(10, 4), (3, 8)] {
+        let mut world = World::new(EstablishedConfig::default());
+        let mut drawn = 12_345_u64;
+        let mut lost = || {
+            drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (drawn >> 33).is_multiple_of(one_in)
+        };
+        let clients: Vec<_> = (0..100).map(|number| world.connect(number)).collect();
+        let mut numbers = [100, 300];
+        let mut silent = vec![0; clients.len()];
+        let mut longest = 0;
+        for _ in 0..250 {
+            world.wait(10_000);
+            let [up, down] = numbers;
+            for &client in &clients {
+                // A request and its answer, which acknowledges it, and is acknowledged.
+                for (from, to, seq, ack, len) in [
+                    (client, SERVER, up, down, 50),
+                    (SERVER, client, down, up + 50, 20),
+                    (client, SERVER, up + 50, down + 20, 0),
+                ] {
+                    if !lost() {
+                        world.send(from, to, ACK, seq, ack, len);
+                    }
+                }
+            }
+            numbers = [up + 50, down + 20];
+            let [up, down] = numbers;
+            for _ in 0..4 {
+                world.wait(30_000);
+                for (&client, silent) in clients.iter().zip(&mut silent) {
+                    if !lost() {
+                        world.send(client, SERVER, ACK, up - 1, down, 0);
+                    }
+                    let missed = lost();
+                    *silent = if missed { *silent + 1 } else { 0 };
+                    longest = longest.max(*silent);
+                    if !missed {
+                        world.send(SERVER, client, ACK, down, up, 0);
+                    }
+                }
+            }
+        }
+        assert!(longest >= silences, "only {longest} answers in a row were lost");
+        assert_eq!(world.found(), [], "one in {one_in}");
+        // Whoever is gone for good is found all the same, only later.
+        let [up, down] = numbers;
+        for _ in 0..14 {
+            world.wait(30_000);
+            world.send(clients[0], SERVER, ACK, up - 1, down, 0);
+        }
+        assert_eq!(world.found(), [HalfOpenCase::Suspected], "one in {one_in}");
+    }
+}
+
+#[test]
+fn a_first_probe_is_no_repetition_and_data_backs_off() {
+    let gaps: [(&[u64], bool, usize); 6] = [
+        (&[0, 75_000, 75_000], true, 0),
+        (&[0, 75_000, 75_000, 75_000], true, 1),
+        (&[0, 4_000, 4_000, 4_000, 4_000, 4_000], false, 0),
+        (&[0, 3_000, 6_000], false, 0),
+        (&[0, 3_000, 6_000, 12_000], false, 1),
+        (&[0, 60_000, 120_000, 120_000], false, 1),
+    ];
+    for (gaps, probes, suspicions) in gaps {
+        let mut world = World::new(EstablishedConfig::default());
+        let client = world.connect(0);
+        for &gap in gaps {
+            world.wait(gap);
+            match probes {
+                true => world.send(client, SERVER, ACK, 99, 300, 0),
+                false => world.send(client, SERVER, ACK, 100, 300, 10),
+            }
+        }
+        assert_eq!(world.found().len(), suspicions, "{gaps:?}");
+    }
+}
+
+#[test]
+fn whoever_probes_for_longer_than_any_stack_is_answered_elsewhere() {
+    let mut world = World::new(EstablishedConfig::default());
+    let client = world.connect(0);
+    let mut listed = Vec::new();
+    for _ in 0..40 {
+        world.wait(15_000);
+        world.send(client, SERVER, ACK, 99, 300, 0);
+        listed.push(world.table.established.suspects.len());
+    }
+    assert_eq!(world.found(), [HalfOpenCase::Suspected]);
+    assert_eq!(listed.iter().sum::<usize>(), 13, "from the third repetition to the fifteenth: {listed:?}");
+}
+
 #[test]
 fn a_server_that_never_took_the_connection_is_not_gone() {
     let mut world = World::new(EstablishedConfig::default());

@@ -9,6 +9,7 @@ mod deferral;
 mod displaced;
 mod growth;
 mod mode;
+mod neglect;
 pub(super) mod note;
 pub mod profile;
 mod queue;

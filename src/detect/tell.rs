@@ -117,7 +117,7 @@ pub(super) fn evidence(
             features.answer_after_ack,
             (0.1 * features.completed).max(10.0),
             format!(
-                "{:.0} SYN-ACKs came again after the ACK: the accept queue did not take the connection",
+                "{:.0} SYN-ACKs came again though they had been acknowledged twice: the accept queue did not take the connection",
                 features.answer_after_ack
             ),
         ));

@@ -2,6 +2,7 @@
 //!
 //! Fading sums and the verdict on them; no queue, no clock.
 
+use super::neglect::Neglect;
 use super::queue::Shown;
 use crate::detect::incident::ServerMode;
 use std::time::Duration;
@@ -10,13 +11,8 @@ use std::time::Duration;
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// SYN-ACKs or SYNs that must tell the same before it is believed.
 const ENOUGH: f64 = 3.0;
-/// So many unanswered SYNs within seconds are no few slow clients.
-const MANY: f64 = 8.0;
-/// For so long a busy server that answers SYNs at all answers one, in spite of loss. One that gets a few a second may get none that
-/// could be answered for as long; so of those of the last seconds it must have left as many as it answered.
-const A_WHILE: Duration = Duration::from_millis(1500);
-/// The same of a quiet one.
-const LONG: Duration = Duration::from_secs(10);
+/// So many SYN-ACKs within seconds that were acknowledged twice in vain are no few lost ACKs.
+const MANY: f64 = 4.0;
 /// Share of them that must.
 const SHARE: f64 = 0.05;
 /// What was not seen for so long is over.
@@ -98,6 +94,7 @@ pub(super) struct Recent {
     share: f64,
     /// Handshakes completed since cohorts last showed anything.
     completed_since: f64,
+    neglect: Neglect,
 }
 
 impl Recent {
@@ -116,6 +113,7 @@ impl Recent {
             lives: false,
             share: 1.0,
             completed_since: 0.0,
+            neglect: Neglect::default(),
         }
     }
 
@@ -145,6 +143,7 @@ impl Recent {
         self.repeated += shown.repeated as f64;
         self.unrepeated += (shown.unrepeated + shown.cookies) as f64;
         self.unanswered += shown.unanswered as f64;
+        self.neglect.left(shown.unanswered as f64);
         if shown.unrepeated + shown.cookies > 0 {
             self.since.unrepeated = 0.0;
         }
@@ -166,6 +165,7 @@ impl Recent {
     /// A SYN-ACK went out.
     pub(super) fn answered(&mut self, weight: u32) {
         self.answered += f64::from(weight);
+        self.neglect.answered(f64::from(weight));
         self.since.answered = 0.0;
         self.spoke();
     }
@@ -254,21 +254,14 @@ impl Recent {
         // It is no better known than to the hundredth.
         let confidence = (confidence * 100.0).round() / 100.0;
         let beyond_loss = mode == ServerMode::AcceptOverflow
-            && ((self.starves(MANY, A_WHILE) && unanswered >= answered)
-                || self.starves(ENOUGH, LONG)
-                || (unanswered >= MANY && unanswered >= 4.0 * answered)
-                || (after_ack >= MANY / 2.0 && after_ack >= 0.1 * completed));
+            && ((self.neglect.is_beyond_chance() && self.turns_away())
+                || (after_ack >= MANY && after_ack >= 0.1 * completed));
         Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed, beyond_loss }
     }
 
     /// Whether it leaves most SYNs without an answer, or all of those of the last second.
     fn turns_away(&self) -> bool {
         self.unanswered >= self.answered || self.since.answered >= SINCE_THE_SYN.as_secs_f64()
-    }
-
-    /// Whether it answered none for so long, and there were so many.
-    fn starves(&self, many: f64, time: Duration) -> bool {
-        self.unanswered >= many && self.since.answered >= time.as_secs_f64()
     }
 }
 

@@ -203,6 +203,7 @@ pub(super) fn view(
     );
     let [sent, received, ..] = watch.gauges;
     let (mode, confidence) = watch.mode(&features);
+    let (held, size) = queue::without_model(watch, servers);
     ServerView {
         server: name(watch, servers),
         endpoint: if let Key::Server(at) = watch.key { Some(at) } else { None },
@@ -212,9 +213,9 @@ pub(super) fn view(
         unresolved: watch.totals[2],
         embryonic_syn_sent: sent.unsigned_abs(),
         embryonic_syn_received: received.unsigned_abs(),
-        backlog_occupancy: received as f64,
+        backlog_occupancy: held,
         backlog_occupancy_estimated: true,
-        backlog_limit: watch.settings.backlog,
+        backlog_limit: size,
         backlog_limit_estimated: false,
         backlog_time_to_full_seconds: None,
         profile: None,

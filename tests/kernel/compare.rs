@@ -183,8 +183,13 @@ pub fn began(truth: &Truth) -> f64 {
 /// When the server first refused a SYN its place, seconds since the first sample: it sent a SYN-ACK that it never repeated, or
 /// nothing. Told from the packets, by hindsight; none where it never did.
 pub fn first_refusal(truth: &Truth) -> Option<f64> {
-    let connections = truth.packets.iter().map(|packet| packet.connection + 1).max()? as usize;
-    let mut seen = vec![(Timestamp::EPOCH, 0_u32, false); connections];
+    refusals(truth).first().copied()
+}
+
+/// When it did, each time.
+fn refusals(truth: &Truth) -> Vec<f64> {
+    let connections = truth.packets.iter().map(|packet| packet.connection + 1).max().unwrap_or(0);
+    let mut seen = vec![(Timestamp::EPOCH, 0_u32, false); connections as usize];
     for packet in &truth.packets {
         let (opened, answers, ended) = &mut seen[packet.connection as usize];
         match packet.what {
@@ -196,10 +201,24 @@ pub fn first_refusal(truth: &Truth) -> Option<f64> {
     }
     let first = truth.samples[0].at;
     // The last ones had no time to repeat.
-    let end = truth.samples.last()?.at.minus(Duration::from_secs(2));
+    let end = truth.samples.last().unwrap().at.minus(Duration::from_secs(2));
     let refused = seen.iter().filter(|(opened, answers, ended)| *answers < 2 && !ended && *opened < end);
-    let at = refused.map(|(opened, ..)| *opened).min()?;
-    Some(at.as_secs_f64() - first.as_secs_f64())
+    let mut times: Vec<f64> =
+        refused.map(|(opened, ..)| opened.as_secs_f64() - first.as_secs_f64()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// From when to when it refused SYNs at least once a second.
+pub fn stretches(truth: &Truth) -> Vec<(f64, f64)> {
+    let mut stretches: Vec<(f64, f64)> = Vec::new();
+    for at in refusals(truth) {
+        match stretches.last_mut() {
+            Some((_, to)) if at - *to <= 1.0 => *to = at,
+            _ => stretches.push((at, at)),
+        }
+    }
+    stretches
 }
 
 /// How far the model was off.

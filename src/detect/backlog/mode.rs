@@ -47,6 +47,13 @@ pub struct Verdict {
     pub beyond_loss: bool,
 }
 
+impl Verdict {
+    /// Whether SYN-ACKs that came again after their ACK say so, and not SYNs that it leaves without an answer while its queue has room.
+    pub fn turned_away(&self) -> bool {
+        self.after_ack >= ENOUGH && self.after_ack >= SHARE * self.completed
+    }
+}
+
 /// Seconds since something was last seen.
 #[derive(Debug, Clone, Copy)]
 struct Since {

@@ -93,6 +93,8 @@ pub(super) struct Recent {
     answered: f64,
     completed: f64,
     after_ack: f64,
+    /// Seconds that entries which left before their first timer had stayed.
+    stayed: f64,
     /// Time since the last of each, seconds.
     since: Since,
     /// It sent SYN-ACKs while it left SYNs without an answer.
@@ -116,6 +118,7 @@ impl Recent {
             answered: 0.0,
             completed: 0.0,
             after_ack: 0.0,
+            stayed: 0.0,
             since: Since::NEVER,
             lives: false,
             share: 1.0,
@@ -139,6 +142,7 @@ impl Recent {
             &mut self.answered,
             &mut self.completed,
             &mut self.after_ack,
+            &mut self.stayed,
         ] {
             *sum *= fading;
         }
@@ -194,6 +198,17 @@ impl Recent {
             self.after_ack += f64::from(weight);
             self.since.after_ack = 0.0;
         }
+    }
+
+    /// Entries left after so long: their clients acknowledged or reset.
+    pub(super) fn left(&mut self, weight: u32, after: Duration) {
+        // What stayed longer was no longer young.
+        self.stayed += f64::from(weight) * after.as_secs_f64().min(1.0);
+    }
+
+    /// Young entries that will not see their first timer, at any time: by Little's law, as many as leave a second times their stay.
+    pub(super) fn passing(&self) -> f64 {
+        self.stayed * std::f64::consts::LN_2 / HALF_LIFE.as_secs_f64()
     }
 
     /// Share of SYN-ACKs that have an entry.

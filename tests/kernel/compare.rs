@@ -4,7 +4,7 @@ use super::truth::{Packet, SERVER, Truth};
 use halfopen::config::{DetectConfig, ServerConfig, TableConfig};
 use halfopen::detect::backlog::BacklogModel;
 use halfopen::detect::backlog::profile::Profile;
-use halfopen::detect::incident::{IncidentKind, JournalEntry, ServerView};
+use halfopen::detect::incident::{Incident, IncidentKind, JournalEntry, ServerView};
 use halfopen::detect::observe::Observations;
 use halfopen::detect::{CaptureLoss, Detector};
 use halfopen::time::Timestamp;
@@ -116,6 +116,8 @@ pub struct Seen {
     pub views: Vec<ServerView>,
     /// What the journal says.
     pub journal: Vec<JournalEntry>,
+    /// The incident of the server that ran at each sample.
+    pub incidents: Vec<Option<Incident>>,
     /// How the server treated SYNs, by the incidents that ran at the samples.
     pub told_modes: BTreeSet<&'static str>,
 }
@@ -153,6 +155,7 @@ pub fn seen_from(truth: &Truth, configured: bool, later: Duration) -> Seen {
     let mut packets = truth.packets.iter().peekable();
     let mut now = truth.samples[0].at.minus(Duration::from_secs(60)).plus(later);
     let (mut views, mut journal, mut told_modes) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut incidents = Vec::new();
     for sample in &truth.samples {
         while now <= sample.at {
             while let Some(packet) = packets.next_if(|packet| packet.at <= now) {
@@ -165,9 +168,11 @@ pub fn seen_from(truth: &Truth, configured: bool, later: Duration) -> Seen {
             now = now.plus(Duration::from_millis(500));
         }
         views.push(detector.servers(1).swap_remove(0));
-        told_modes.extend(detector.incidents().iter().map(|incident| incident.server_mode.as_label()));
+        let told = detector.incidents();
+        told_modes.extend(told.iter().map(|incident| incident.server_mode.as_label()));
+        incidents.push(told.into_iter().find(|incident| incident.ended_at.is_none()));
     }
-    Seen { views, journal, told_modes }
+    Seen { views, journal, incidents, told_modes }
 }
 
 fn include((low, high): (u64, u64), value: u64) -> (u64, u64) {

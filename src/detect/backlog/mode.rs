@@ -255,7 +255,8 @@ impl Recent {
         };
         let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
-        } else if self.sends_cookies() {
+        } else if self.sends_cookies() && !(self.drops() && unanswered > unrepeated) {
+            // A full queue that leaves SYNs unanswered takes few in: some of those whose repetition was lost are soon a share.
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
         } else if self.drops() && room && !self.turns_away() {
             // It answers most: the others were lost on their way.

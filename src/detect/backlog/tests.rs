@@ -168,6 +168,28 @@ fn an_unanswered_syn_is_a_drop_where_the_queue_is_full_and_the_accept_queue_s_wh
 }
 
 #[test]
+fn a_few_lost_repetitions_of_a_server_that_drops_are_no_cookies() {
+    let mut model = BacklogModel::new(Profile::Linux, Some(16), 1);
+    for number in 0..17 {
+        open(&mut model, 0.01 * f64::from(number), number);
+    }
+    for number in 0..250_u16 {
+        let born = 0.2 + f64::from(number) / 100.0;
+        // Four of seventeen do not come again.
+        if number == 85 {
+            for entry in 0..13 {
+                model.on_event(&event(1.03 + 0.01 * f64::from(entry), entry, again(1.03)));
+            }
+        }
+        model.on_event(&event(born, 100 + number, EventKind::Opened { syn: SynTraits::default() }));
+    }
+    model.advance(at(2.7));
+    let verdict = model.mode();
+    assert_eq!(verdict.mode, ServerMode::Drop, "{verdict:?}");
+    assert!(model.recent.sends_cookies(), "the test itself: {verdict:?}");
+}
+
+#[test]
 fn a_syn_ack_after_the_ack_is_accept_overflow() {
     let mut model = BacklogModel::new(Profile::Linux, Some(128), 1);
     for number in 0..5 {

@@ -93,7 +93,7 @@ fn row(group: &str, case: &Case) -> String {
     // Of random arrivals, and a queue that filled slowly: how much of that is chance.
     let slow =
         off.is_some() && refusal.is_some_and(|at| at - began > 2.0) && case.truth.about["even"] != true;
-    let chance = slow.then(|| {
+    let chance = slow.then_some(()).and_then(|()| {
         let share = |word, share| if name.contains(word) { share } else { 0.0 };
         oracle::chance(oracle::Arrivals {
             rate: rate(case),

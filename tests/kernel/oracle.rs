@@ -169,10 +169,11 @@ impl Kernel {
     }
 }
 
-/// How often a perfect forecast of such a case misses, among the runs of it that fill the queue, and not within two seconds.
-pub fn chance(arrivals: Arrivals) -> Chance {
+/// How often a perfect forecast of such a case misses, among the runs of it that fill the queue, and not within two seconds; none where
+/// hardly any does.
+pub fn chance(arrivals: Arrivals) -> Option<Chance> {
     let mut random = SplitMix64::split(7, u64::from(arrivals.backlog));
-    let (mut runs, mut told, mut seen) = (0, 0, 0);
+    let (mut runs, mut told, mut seen) = (0_u32, 0_u32, 0_u32);
     for _ in 0..RUNS {
         let mut kernel = Kernel::new(arrivals);
         // Samples lie anywhere in the second in which the flood begins.
@@ -193,8 +194,8 @@ pub fn chance(arrivals: Arrivals) -> Chance {
         told += u32::from(misses(half.forecast(arrivals.rate, &mut random)));
         seen += u32::from(misses(half.forecast(rate_seen, &mut random)));
     }
-    let share = |count: u32| f64::from(count) / f64::from(runs.max(1));
-    Chance { rate_told: share(told), rate_seen: share(seen) }
+    let share = |count: u32| f64::from(count) / f64::from(runs);
+    (u64::from(runs) >= RUNS / 10).then(|| Chance { rate_told: share(told), rate_seen: share(seen) })
 }
 
 /// Whether a forecast is further off than it may be.

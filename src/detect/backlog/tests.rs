@@ -53,7 +53,6 @@ fn an_entry_lives_as_long_as_its_syn_ack_comes_again() {
         model.on_event(&event(age, 1, again(age)));
         assert_eq!(occupancy(&mut model, age + 1.0), 1, "after {age}");
     }
-    // 63 s, and what the timers were late by.
     assert_eq!(occupancy(&mut model, 62.9), 1);
     assert_eq!(occupancy(&mut model, 66.0), 0);
 }
@@ -82,7 +81,6 @@ fn completion_reset_and_refusal_free_the_place_and_supersession_does_not() {
 fn a_syn_that_comes_again_begins_the_timer_anew() {
     let mut model = BacklogModel::new(Profile::Linux, Some(128), 1);
     open(&mut model, 0.0, 1);
-    // The server answers the second SYN at once, and its timer of one second begins there.
     model.on_event(&event(0.6, 1, again(0.6)));
     assert_eq!(occupancy(&mut model, 1.5), 1, "not due at 1 s");
     model.on_event(&event(1.62, 1, again(1.62)));
@@ -175,7 +173,6 @@ fn a_few_lost_repetitions_of_a_server_that_drops_are_no_cookies() {
     }
     for number in 0..250_u16 {
         let born = 0.2 + f64::from(number) / 100.0;
-        // Six of seventeen do not come again.
         if number == 85 {
             for entry in 0..11 {
                 model.on_event(&event(1.03 + 0.01 * f64::from(entry), entry, again(1.03)));
@@ -254,7 +251,6 @@ fn time_to_full_follows_the_kernel_s_rule() {
     }
     let foreseen = model.time_to_full().unwrap().as_secs_f64();
     assert!((2.0..3.2).contains(&foreseen), "{foreseen}");
-    // A thirtieth of the backlog a second never fills it (science 3.2).
     let mut model = BacklogModel::new(Profile::Linux, Some(128), 1);
     for number in 0..4_u16 {
         open(&mut model, f64::from(number) * 30.0 / 128.0, number);

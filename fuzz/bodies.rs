@@ -9,7 +9,7 @@ use halfopen::capture::{Frame, LinkType};
 use halfopen::config::{Config, WebFile};
 use halfopen::decode::{Decoded, decode as decode_frame};
 use halfopen::pipeline::Sensor;
-use halfopen::report::journal::RotatedFile;
+use halfopen::report::journal::{BYTES, Reader, RotatedFile, Wanted, first_stamp};
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::report::state::{Found, examine};
@@ -141,9 +141,58 @@ pub fn state(bytes: &[u8]) {
     }
 }
 
+/// A journal read back: a byte for the most that is kept, then lines, and after a byte 0xff those of the next file.
+pub fn journal(bytes: &[u8]) {
+    let Some((&limit, rest)) = bytes.split_first() else { return };
+    let limit = usize::from(limit % 16) + 1;
+    let files: Vec<&[u8]> = rest.split(|&byte| byte == 0xff).collect();
+    let mut reader = Reader::new(Wanted::default(), limit);
+    for file in &files {
+        first_stamp(*file);
+        let before = reader.lines();
+        let damage = reader.read(*file).told("f");
+        assert_eq!(damage.is_some(), reader.lines().damaged > before.damaged);
+        if let Some(line) = damage {
+            told(std::iter::once(line));
+        }
+        assert!(reader.bytes() <= BYTES);
+    }
+    let account = reader.finish();
+    let lines = account.lines;
+    assert_eq!(lines.read, lines.incidents + lines.half_open + lines.oddities + lines.damaged);
+    let shown = account.incidents.len();
+    assert!(shown <= limit && shown as u64 + account.left_out <= lines.incidents);
+    assert!(!account.table().chars().any(|c| c.is_control() && c != '\n'));
+
+    // What is printed can be read back as lines, and says the same. Of one incident there is one row, so that their order is nothing.
+    let document: serde_json::Value = serde_json::from_str(&account.document().unwrap()).unwrap();
+    let incidents = document["incidents"].as_array().unwrap();
+    let line = |told: &serde_json::Value| {
+        format!("{{\"ts\":{},\"event\":\"updated\",\"incident\":{told}}}\n", told["last_told"])
+    };
+    let again: String = incidents.iter().map(line).collect();
+    let mut reader = Reader::new(Wanted::default(), limit);
+    assert!(reader.read(again.as_bytes()).told("f").is_none(), "{again}");
+    assert_eq!(reader.finish().incidents, account.incidents);
+
+    // Whoever asks for one of them gets it, and nothing that is not like it.
+    let Some(one) = account.incidents.first() else { return };
+    let wanted = Wanted {
+        since: one.ended_at,
+        until: Some(one.onset),
+        servers: vec![one.server.clone()],
+        kinds: vec![one.kind],
+    };
+    let mut reader = Reader::new(wanted, limit);
+    reader.read(again.as_bytes());
+    let found = reader.finish().incidents;
+    assert!(found.contains(one));
+    assert!(found.iter().all(|told| told.kind == one.kind && told.onset <= one.onset));
+}
+
 /// A journal that somebody left behind: two bytes of bounds, what is in the file up to the first 0xff, then lines to write, and
 /// between them what else somebody does to it. Every file must be what a plain model of it says.
-pub fn journal(bytes: &[u8]) {
+pub fn rotation(bytes: &[u8]) {
     let Some((&[max, keep], rest)) = bytes.split_first_chunk() else { return };
     let (max, keep) = (u64::from(max), usize::from(keep % 4));
     let mut parts = rest.split(|&byte| byte == 0xff);

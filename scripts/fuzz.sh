@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 seconds=${HALFOPEN_FUZZ_SECONDS:-1800}
-[ $# -gt 0 ] || set -- decode pipeline config web_config state journal
+[ $# -gt 0 ] || set -- decode pipeline config web_config state journal rotation
 cd fuzz
 nice -n 19 "${CARGO:-cargo}" fuzz build --sanitizer none
 for target in "$@"; do

@@ -107,8 +107,13 @@ fn any_state() {
 }
 
 #[test]
-fn any_journal_left_behind() {
+fn any_journal_read_back() {
     run("journal", 2, bodies::journal);
+}
+
+#[test]
+fn any_journal_left_behind() {
+    run("rotation", 2, bodies::rotation);
 }
 
 /// The pipeline's corpus has captures of our own making; this makes them where `HALFOPEN_FUZZ_SEEDS` names a folder.

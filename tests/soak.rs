@@ -12,6 +12,9 @@
     clippy::disallowed_methods,
     reason = "a test that fails should say so at once; how long it took is measured by the wall clock"
 )]
+#![allow(unreachable_pub, reason = "shared with other tests")]
+
+mod support;
 
 use halfopen::capture::{CaptureError, FrameSource, InterfaceCounters, SourceEvent};
 use halfopen::config::{Config, StateConfig};
@@ -28,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use support::laws::counted;
 
 /// Frames: 200,000, or what the environment says; `make soak` says 100,000,000.
 fn frames() -> u64 {
@@ -146,12 +150,7 @@ fn mib(bytes: u64) -> f64 {
 
 /// What must hold whenever somebody asks.
 fn laws(snapshot: &Snapshot, config: &Config) {
-    let counts = &snapshot.handshakes;
-    let open = counts.open_syn_sent + counts.open_syn_received;
-    assert_eq!(counts.attempts, counts.closed.iter().sum::<u64>() + open, "the closing law");
-    let undecoded: u64 = snapshot.frames.undecoded.iter().map(|(_, count)| count).sum();
-    assert_eq!(snapshot.frames.read, snapshot.frames.tcp + snapshot.frames.not_tcp + undecoded);
-    assert_eq!(snapshot.frames.tcp, snapshot.segments.iter().sum::<u64>());
+    let open = counted(snapshot);
     assert!(open <= snapshot.table.limit, "{open} of {}", snapshot.table.limit);
     assert!(snapshot.table.bytes <= config.limits.memory);
     assert!(snapshot.half_open.suspected <= snapshot.half_open.suspected_limit);

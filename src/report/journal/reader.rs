@@ -40,7 +40,7 @@ impl Wanted {
     fn holds(&self, told: &Told) -> bool {
         let ended_before = |since| told.ended_at.is_some_and(|ended| ended < since);
         !self.since.is_some_and(ended_before)
-            && !self.until.is_some_and(|until| told.onset > until)
+            && self.until.is_none_or(|until| told.onset <= until)
             && (self.kinds.is_empty() || self.kinds.contains(&told.kind))
             && (self.servers.is_empty() || self.servers.iter().any(|asked| is_on(told, asked)))
     }

@@ -139,7 +139,7 @@ pub(super) fn line(bytes: &[u8]) -> Result<(Line, Timestamp), String> {
         match error.classify() {
             serde_json::error::Category::Eof => "cut short".to_owned(),
             serde_json::error::Category::Data => format!("no line of a journal ({words})"),
-            _ => "no JSON".to_owned(),
+            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "no JSON".to_owned(),
         }
     })?;
     let line = match fields {

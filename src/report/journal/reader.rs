@@ -17,7 +17,7 @@ pub const INCIDENTS: usize = 10_000;
 /// Bytes that the incidents kept may hold together.
 pub const BYTES: usize = 64 << 20;
 
-/// A longer line is none: those of the sensor, with all their evidence, have some 3 KiB.
+/// A longer line is none: those of the sensor, with all their evidence, have some 2 KiB.
 pub const LONGEST_LINE: usize = 64 << 10;
 
 /// Lines that could not be read and are named, of one file.

@@ -14,6 +14,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
+use dashmap::DashMap;
 use halfopen::capture::memory::MemorySource;
 use halfopen::capture::replay::ReplaySource;
 use halfopen::capture::{Frame, FrameSource, LinkType, SourceEvent};
@@ -42,6 +43,10 @@ const REPEATS: usize = 5;
 
 /// Table size for the runs in which every SYN of the flood must be tracked: five million are below its emergency mark.
 const ROOM: usize = 8_000_000;
+
+/// Flags of TCP (RFC 9293 section 3.1).
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 
 /// Set in the environment of the process that measures memory: the number of open entries.
 const CHILD: &str = "HALFOPEN_BENCH_OPEN";
@@ -91,8 +96,9 @@ fn compare(name: &str, path: &Path) {
         config
     };
     let syn_filter = "tcp[13]&2!=0";
-    let mut readers: [(&str, Reader<'_>); 6] = [
+    let mut readers: [(&str, Reader<'_>); 7] = [
         ("bare libpcap loop", Box::new(|| assert_eq!(bare(path), frames))),
+        ("libpcap and a dashmap, nothing else", Box::new(|| hashed(path))),
         ("halfopen, as configured by default", Box::new(|| replay(path, &Config::default()))),
         ("halfopen, room for 8,000,000 entries", Box::new(|| replay(path, &roomy()))),
         ("the same without detection", Box::new(|| track(path, &roomy()))),
@@ -132,6 +138,34 @@ fn bare(path: &Path) -> u64 {
     }
     std::hint::black_box(bytes);
     frames
+}
+
+/// The least that a table of handshakes in a dashmap can cost, whoever fills it: each SYN enters its addresses and ports (12 bytes,
+/// and 20 of an entry), each other segment looks them up. No decoding beyond fixed offsets (Ethernet, IPv4 without options), no
+/// expiry, no events.
+fn hashed(path: &Path) {
+    let mut capture = pcap::Capture::from_file(path).expect("the file just written");
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let map: DashMap<[u8; 12], [u32; 5], _> = DashMap::with_capacity_and_hasher_and_shard_amount(
+        0,
+        hasher,
+        ROOM.div_ceil(16_384).next_power_of_two(),
+    );
+    while let Ok(packet) = capture.next_packet() {
+        let (Some(there), Some(flags)) = (packet.data.get(26..38), packet.data.get(47)) else { continue };
+        let mut key = [0; 12];
+        key.copy_from_slice(there);
+        let mut back = key;
+        back[..8].rotate_left(4);
+        back[8..].rotate_left(2);
+        let key = key.min(back);
+        if flags & (SYN | ACK) == SYN {
+            map.entry(key).or_insert([1; 5]);
+        } else if let Some(mut entry) = map.get_mut(&key) {
+            entry[1] += 1;
+        }
+    }
+    std::hint::black_box(map.len());
 }
 
 fn open(path: &Path) -> ReplaySource {

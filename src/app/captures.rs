@@ -6,6 +6,7 @@ use halfopen::capture::stop::StopHandle;
 use halfopen::capture::{CaptureError, FrameSource};
 use halfopen::pipeline::Sensor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs a source to its end, and another that `again` opens wherever one fails or panics, until told to stop.
 pub(super) fn run<S: FrameSource>(
-    sensor: &Sensor,
+    sensor: &Arc<Sensor>,
     name: &str,
     first: S,
     mut again: impl FnMut() -> Result<S, CaptureError>,
@@ -71,7 +72,6 @@ mod tests {
     use halfopen::config::Config;
     use halfopen::report::snapshot::SnapshotSource;
     use halfopen::time::Timestamp;
-    use std::sync::Arc;
 
     /// Gives one frame, then does what it is told.
     struct Fault(Option<i64>, &'static str, Arc<InterfaceCounters>);

@@ -2,6 +2,7 @@
 //!
 //! The only folder besides the binary that knows all five stages. It decides nothing.
 
+mod closing;
 mod lens;
 mod memory;
 mod packets;

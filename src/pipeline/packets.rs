@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Length of a bin of network time, at whose end the detector looks (science 6.3).
-const BIN: Duration = Duration::from_millis(500);
+pub(super) const BIN: Duration = Duration::from_millis(500);
 
 /// Counts are published this often, of network time: half of the oldest a scrape may see them.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ pub(super) struct FrameTally {
 }
 
 struct PacketLoop<'a> {
-    sensor: &'a Sensor,
+    sensor: &'a Arc<Sensor>,
     thread: Arc<Thread>,
     time: NetworkTime,
     tracker: Tracker,
@@ -57,7 +57,7 @@ impl Sensor {
     ///
     /// # Errors
     /// What made the source unusable; everything before it is counted.
-    pub fn run_source<S: FrameSource>(&self, mut source: S) -> Result<(), CaptureError> {
+    pub fn run_source<S: FrameSource>(self: &Arc<Self>, mut source: S) -> Result<(), CaptureError> {
         let mut packets = PacketLoop::new(self, &source);
         let ended = loop {
             match source.next_event() {
@@ -85,7 +85,7 @@ impl Sensor {
 }
 
 impl<'a> PacketLoop<'a> {
-    fn new<S: FrameSource>(sensor: &'a Sensor, source: &S) -> Self {
+    fn new<S: FrameSource>(sensor: &'a Arc<Sensor>, source: &S) -> Self {
         let budget = if source.is_live() { LIVE_BUDGET } else { usize::MAX };
         let thread = sensor.enlist(source.counters());
         let tracker = Tracker::new(Arc::clone(&sensor.table), &sensor.table_config(), budget);
@@ -162,30 +162,28 @@ impl<'a> PacketLoop<'a> {
         while end <= now {
             self.tracker.advance(end, &mut self.relay);
             self.publish();
-            self.sensor.bin_closed(&self.thread, &mut self.relay.settled(), end);
+            self.close_bin(end);
             end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };
         }
         self.bin_ends = Some(end);
         self.sensor.table.visibility.age(now);
         self.sensor.table.established.suspects.age(now);
-        self.adopt_settings();
-    }
-
-    /// Settings that a reload changed, if it did.
-    fn adopt_settings(&mut self) {
+        // Settings that a reload changed, if it did.
         if let Some((table, observations)) = self.sensor.changed_settings(&self.thread) {
             self.tracker.reconfigure(&table);
             self.relay.restart(observations);
         }
-        self.keep_evidence();
     }
 
-    /// Hands over the frames kept for incidents, and learns of those that began or ended.
-    fn keep_evidence(&mut self) {
-        self.lens.hand_over();
+    /// Has a bin judged, while frames of the next are read; what came of the one before has its effect from here on, however long
+    /// that took: what is found in a trace may not hang on how fast it is read.
+    fn close_bin(&mut self, end: Timestamp) {
+        let closing = self.sensor.closing(&self.thread, end);
         if let Some(targets) = self.sensor.changed_targets(&self.thread) {
             self.lens.turn_to(targets);
         }
+        let sensor = Arc::clone(self.sensor);
+        self.relay.then(move |observations| sensor.bin_closed(closing, observations));
     }
 
     #[cold]
@@ -203,7 +201,7 @@ impl<'a> PacketLoop<'a> {
         *expiry_lag = self.tracker.lag();
         *bytes = self.tracker.bytes();
         drop(published);
-        self.keep_evidence();
+        self.lens.hand_over();
     }
 
     /// The source is exhausted: what is still open is judged as it stands.
@@ -212,7 +210,9 @@ impl<'a> PacketLoop<'a> {
         if let Some(end) = self.bin_ends {
             self.tracker.finish(&mut self.relay);
             self.publish();
-            self.sensor.thread_ended(&self.thread, &mut self.relay.settled(), end);
+            let mut observations = self.relay.settled();
+            let closing = self.sensor.closing(&self.thread, end);
+            self.sensor.thread_ended(closing, &mut observations);
         }
         self.publish();
     }

@@ -1,7 +1,7 @@
-//! Events on their way from the tracker to the detector's sums, a few thousand at a time. Where so many come that it matters, a
-//! second thread sums them up while the packet thread goes on.
+//! Events on their way from the tracker to the detector's sums, a few thousand at a time, and what is to be done with the sums. Where so
+//! many come that it matters, a second thread does both while the packet thread goes on.
 //!
-//! Decides nothing and loses nothing: whoever wants the sums waits until everything said before is in them, in its order.
+//! Decides nothing and loses nothing: everything is done in the order in which it was asked for.
 
 use super::shared::lock;
 use crate::track::event::{EventSink, HandshakeEvent};
@@ -14,11 +14,20 @@ use std::thread::{Builder, JoinHandle, available_parallelism};
 /// enough that both sides find them in a cache. Fewer in a bin are summed up by the packet thread itself.
 const BATCH: usize = 2048;
 
-/// Batches there are: one being filled, one being summed up, two between them for a moment in which one side is held up. Then the
-/// packet thread waits, as it would if it did the work itself.
-const BATCHES: usize = 4;
+/// Batches there are: one being filled, one being summed up, and as many between them as come while a bin is judged, about a
+/// millisecond. Then the packet thread waits, as it would if it did the work itself.
+const BATCHES: usize = 6;
 
 type Batch = Vec<HandshakeEvent>;
+
+/// What is to be done with the sums.
+type Act<S> = Box<dyn FnOnce(&mut S) + Send>;
+
+/// What a second thread is handed: events to sum up, and what is to be done thereafter.
+struct Work<S> {
+    events: Batch,
+    then: Option<Act<S>>,
+}
 
 /// Takes a packet thread's events in, for `S`: its sums.
 pub(super) struct Relay<S> {
@@ -28,17 +37,19 @@ pub(super) struct Relay<S> {
     spare: Vec<Batch>,
     /// Handed over and not come back.
     under_way: usize,
-    second: Second,
+    /// Whether a batch was handed over since the sums were last acted on.
+    busy: bool,
+    second: Second<S>,
 }
 
 /// The thread that sums up.
-enum Second {
+enum Second<S> {
     /// Nothing asked for one so far.
     NotYet,
     /// This machine has one processor, or no thread could be had: the packet thread does it.
     Nobody,
     Somebody {
-        work: SyncSender<Batch>,
+        work: SyncSender<Work<S>>,
         done: Receiver<Batch>,
         thread: JoinHandle<()>,
     },
@@ -53,6 +64,7 @@ impl<S: EventSink + Send + 'static> Relay<S> {
             filling: Batch::with_capacity(BATCH),
             spare: Vec::with_capacity(BATCHES),
             under_way: 0,
+            busy: false,
             second: if alone { Second::Nobody } else { Second::NotYet },
         }
     }
@@ -67,6 +79,16 @@ impl<S: EventSink + Send + 'static> Relay<S> {
         lock(&self.sums)
     }
 
+    /// Has something done with the sums when everything said so far is in them; what is said later goes in afterwards. After a busy
+    /// time the second thread does it; else it is done on return.
+    pub(super) fn then(&mut self, act: impl FnOnce(&mut S) + Send + 'static) {
+        if std::mem::take(&mut self.busy) {
+            self.hand_over(Some(Box::new(act)));
+        } else {
+            act(&mut self.settled());
+        }
+    }
+
     /// Goes on with other sums; those so far are given up.
     pub(super) fn restart(&mut self, sums: S) {
         *self.settled() = sums;
@@ -78,13 +100,20 @@ impl<S: EventSink + Send + 'static> Relay<S> {
         if matches!(self.second, Second::NotYet) {
             self.second = Second::start(&self.sums);
         }
-        let Second::Somebody { work, .. } = &self.second else {
+        if matches!(self.second, Second::Somebody { .. }) {
+            self.busy = true;
+            self.hand_over(None);
+        } else {
             sum_up(&self.sums, &mut self.filling);
-            return;
-        };
-        let full = std::mem::take(&mut self.filling);
-        // Never waits: there is room for as many batches as there are. It fails only where the thread is gone; see `take_back`.
-        let _ = work.send(full);
+        }
+    }
+
+    fn hand_over(&mut self, then: Option<Act<S>>) {
+        let work = Work { events: std::mem::take(&mut self.filling), then };
+        if let Second::Somebody { work: to, .. } = &self.second {
+            // Never waits: there is room for as many as there are batches. It fails only where the thread is gone; see `take_back`.
+            let _ = to.send(work);
+        }
         self.under_way += 1;
         self.filling = match self.spare.pop() {
             Some(empty) => empty,
@@ -132,15 +161,18 @@ impl<S> Drop for Relay<S> {
     }
 }
 
-impl Second {
-    fn start<S: EventSink + Send + 'static>(sums: &Arc<Mutex<S>>) -> Self {
-        let (work, batches) = sync_channel::<Batch>(BATCHES);
+impl<S: EventSink + Send + 'static> Second<S> {
+    fn start(sums: &Arc<Mutex<S>>) -> Self {
+        let (work, works) = sync_channel::<Work<S>>(BATCHES);
         let (back, done) = sync_channel(BATCHES);
         let sums = Arc::clone(sums);
         let thread = Builder::new().name("events".to_owned()).spawn(move || {
-            for mut batch in batches {
-                sum_up(&sums, &mut batch);
-                if back.send(batch).is_err() {
+            for Work { mut events, then } in works {
+                sum_up(&sums, &mut events);
+                if let Some(act) = then {
+                    act(&mut lock(&sums));
+                }
+                if back.send(events).is_err() {
                     break;
                 }
             }
@@ -200,6 +232,33 @@ mod tests {
                 prop_assert_eq!(sums.len(), said as usize);
                 prop_assert!(sums.iter().enumerate().all(|(at, event)| event.weight == at as u32));
             }
+        }
+
+        /// What is done with the sums finds in them what was said before, and nothing of what was said after.
+        #[test]
+        fn acts_come_between_what_was_said_before_and_after(
+            bins in prop::collection::vec(0..3 * (BATCHES * BATCH) as u32, 0..6),
+            alone: bool,
+        ) {
+            let mut relay = Relay::new(Vec::new());
+            if alone {
+                relay.second = Second::Nobody;
+            }
+            let found = Arc::new(Mutex::new(Vec::new()));
+            let mut said = 0;
+            for bin in &bins {
+                for _ in 0..*bin {
+                    relay.on_event(&event(said));
+                    said += 1;
+                }
+                let found = Arc::clone(&found);
+                relay.then(move |sums| {
+                    lock(&found).push(sums.len() as u32);
+                    sums.clear();
+                });
+            }
+            drop(relay.settled());
+            prop_assert_eq!(&*lock(&found), &bins);
         }
     }
 

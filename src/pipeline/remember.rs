@@ -1,6 +1,6 @@
 //! The history of the last minutes, or of a trace: a sample where bins of detection close, by network time.
 //!
-//! Runs on a packet thread, on ticks; decides nothing.
+//! Runs where bins are judged; decides nothing.
 
 use super::shared::{Sensor, lock};
 use super::view::handshakes;
@@ -15,7 +15,8 @@ impl Sensor {
         lock(&self.history).follow_servers();
     }
 
-    /// Adds a sample to the history, where one is due. Sums of threads that are not there yet are as each last published them.
+    /// Adds a sample to the history, where one is due. Of each thread what it had counted when it closed
+    /// its last bin.
     pub(super) fn remember(&self, detector: &Detector, at: Timestamp) {
         let mut history = lock(&self.history);
         if !history.due(at) {
@@ -25,9 +26,9 @@ impl Sensor {
         let mut ledger = LedgerCounts::default();
         let (mut frames, mut drops) = (0, 0);
         for thread in &threads {
-            let published = lock(&thread.published);
-            ledger.merge(&published.ledger);
-            frames += published.frames.read;
+            let closed = lock(&thread.closed);
+            ledger.merge(&closed.ledger);
+            frames += closed.frames.read;
         }
         for counters in threads.iter().flat_map(|thread| &thread.interfaces) {
             let stats = counters.load();

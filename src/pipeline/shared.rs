@@ -2,7 +2,8 @@
 //!
 //! A thread takes a lock here on ticks of network time, never for a packet.
 
-use super::packets::FrameTally;
+use super::closing::{Closing, UnderWay};
+use super::packets::{BIN, FrameTally};
 use super::targets::{Roster, Targets};
 use crate::capture::InterfaceCounters;
 use crate::config::{Config, TableConfig};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Called for every change of an incident, from the packet thread that found it; must not block for long.
+/// Called for every change of an incident, from the thread that judged it; must not block for long.
 pub type Journal = Box<dyn FnMut(&JournalEntry) + Send>;
 
 /// Called for every half-open connection that is told, likewise.
@@ -46,6 +47,8 @@ pub(super) struct Published {
 pub(super) struct Thread {
     pub(super) published: Mutex<Published>,
     pub(super) interfaces: Vec<Arc<InterfaceCounters>>,
+    /// What it had counted at the end of the last bin it handed over.
+    pub(super) closed: Mutex<Published>,
     /// Network time up to which its observations were handed over, nanoseconds.
     reached: AtomicI64,
     ended: AtomicBool,
@@ -79,6 +82,7 @@ pub struct Sensor {
     evidence: OnceLock<Arc<FrameStore>>,
     targets: Mutex<Arc<Targets>>,
     targets_version: AtomicU64,
+    pub(super) under_way: Arc<UnderWay>,
     pub(super) history: Mutex<History>,
     seed: u64,
 }
@@ -116,6 +120,7 @@ impl Sensor {
             evidence: OnceLock::new(),
             targets: Mutex::default(),
             targets_version: AtomicU64::new(0),
+            under_way: Arc::default(),
             history: Mutex::new(history),
             seed,
         })
@@ -170,8 +175,9 @@ impl Sensor {
         };
         interfaces.retain(|new| !known(new));
         let thread = Arc::new(Thread {
-            published: Mutex::new(Published::default()),
+            published: Mutex::default(),
             interfaces,
+            closed: Mutex::default(),
             reached: AtomicI64::new(i64::MIN),
             ended: AtomicBool::new(false),
             settings: AtomicU64::new(self.settings_version.load(Ordering::Acquire)),
@@ -191,21 +197,23 @@ impl Sensor {
         }
     }
 
-    /// Hands over what a thread observed up to the end of a bin; judges the bin once every thread has closed it.
-    pub(super) fn bin_closed(&self, thread: &Thread, observations: &mut Observations, end: Timestamp) {
-        let mut judge = lock(&self.judge);
-        judge.detector.absorb(observations);
-        thread.reached.store(end.as_nanos(), Ordering::Relaxed);
-        self.evaluate(&mut judge, Duration::ZERO);
+    /// Takes what a thread observed up to the end of a bin; judges the bin once every thread has closed it.
+    pub(super) fn bin_closed(&self, closing: Closing, observations: &mut Observations) {
+        self.take(&closing, observations, Duration::ZERO);
     }
 
     /// A thread's last words: what it observed, judged as if time had gone on past every grace age.
-    pub(super) fn thread_ended(&self, thread: &Thread, observations: &mut Observations, bin_end: Timestamp) {
+    pub(super) fn thread_ended(&self, closing: Closing, observations: &mut Observations) {
+        self.take(&closing, observations, AFTERWARDS);
+        closing.thread.ended.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self, closing: &Closing, observations: &mut Observations, assumed: Duration) {
         let mut judge = lock(&self.judge);
         judge.detector.absorb(observations);
-        thread.reached.store(bin_end.plus(AFTERWARDS).as_nanos(), Ordering::Relaxed);
-        self.evaluate(&mut judge, AFTERWARDS);
-        thread.ended.store(true, Ordering::Relaxed);
+        lock(&closing.thread.closed).clone_from(&closing.counts);
+        closing.thread.reached.store(closing.end.plus(assumed).as_nanos(), Ordering::Relaxed);
+        self.evaluate(&mut judge, assumed);
     }
 
     /// A thread that ended in whatever way: nobody waits for it any more.
@@ -251,7 +259,9 @@ impl Sensor {
             *lock(&self.targets) = Arc::new(roster.targets());
             self.targets_version.fetch_add(1, Ordering::Release);
         }
-        judge.detector.grace_updates(&mut |server, age| self.table.learn_grace(server, age));
+        // From where every thread has waited for this: see `closing`.
+        let from = now.plus(BIN);
+        judge.detector.grace_updates(&mut |server, age| self.table.learn_grace(server, age, from));
         self.remember(&judge.detector, now.minus(assumed));
     }
 

@@ -227,9 +227,9 @@ impl HalfOpenTable {
         level == 0 || self.sampler.hash_one((flow, isn)) & ((1 << level) - 1) == 0
     }
 
-    /// Sets a server's grace age; it holds for attempts opened from now on.
-    pub fn learn_grace(&self, server: Endpoint, age: Duration) {
-        self.grace.learn(self.shares.places(server).server, age);
+    /// Sets a server's grace age for attempts that open from a stated network time on.
+    pub fn learn_grace(&self, server: Endpoint, age: Duration, from: Timestamp) {
+        self.grace.learn(self.shares.places(server).server, age, from);
     }
 
     /// Where a tuple's attempts are.

@@ -188,7 +188,7 @@ impl Tracker {
             self.last = (flow.resp, self.table.shares.places(flow.resp));
         }
         let at = self.last.1;
-        let class = self.table.grace.class(at.server);
+        let class = self.table.grace.class(at.server, segment.ts);
         let ticket = K::lane(self).rings().map_or(Ticket::NONE, |rings| rings.next_ticket(class));
         let wait = Wait { class, ticket, at };
         let mut place = Place::First;

@@ -38,7 +38,7 @@ try_it() {
             sleep 0.2
             if ( '"$(health)"' ) 2>/dev/null; then
                 rights() { sed -n "s/^\($1\):[^0-9a-f]*0*/\1 /p" "/proc/$2/status" | tr "\n" " "; }
-                echo "healthy; user $(id -u), $(rights "Cap[EPB][fnr][fmd]" $sensor)$(rights NoNewPrivs $sensor)in what may have $(rights CapBnd $$)"
+                echo "healthy; user $(id -u), $(rights "Cap[EPB][fnr][fmd]" $sensor)$(rights NoNewPrivs $sensor)(started with $(rights CapBnd $$))"
                 kill -TERM $sensor
                 wait $sensor
                 exit
@@ -49,7 +49,7 @@ try_it() {
     say "run: $(cat "$traces/said")"
     grep -q 'user 10793' "$traces/said" || die "it does not run as its own user"
     # CAP_NET_RAW is 13: bit 2000.
-    grep -q 'in what may have CapBnd 2000 ' "$traces/said" || die "it was started with more than it needs"
+    grep -q 'started with CapBnd 2000 ' "$traces/said" || die "it was started with more than it needs"
 }
 # The health check of the Dockerfile, as a shell's words.
 health() {

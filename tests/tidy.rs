@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Shared vocabulary: time, addresses, the histogram, the words of an error, and the configuration, of which each stage takes its own part.
 const SHARED: &[&str] = &["time", "histogram", "os_error", "config", "decode::segment::Endpoint"];
 
-/// A file may have this many lines before its tests.
+/// A file may have this many lines before its tests, and a file of tests as many.
 const LONGEST: usize = 400;
 
 fn root() -> PathBuf {
@@ -45,14 +45,20 @@ fn whole(below: &str) -> Vec<(String, String)> {
     found.into_iter().map(read).collect()
 }
 
+/// Whether a file of `src` is all tests: by its name, or by its folder's.
+fn is_all_tests(name: &str) -> bool {
+    let tests = |part: &str| part == "tests" || part.ends_with("_tests");
+    name.strip_prefix("src/")
+        .is_some_and(|name| name.split('/').any(|part| tests(part.strip_suffix(".rs").unwrap_or(part))))
+}
+
 /// Every Rust file below a folder that is not all tests, with its text up to its tests.
 fn sources(below: &str) -> Vec<(String, String)> {
-    let all_tests = |name: &str| name.ends_with("/tests.rs") || name.ends_with("_tests.rs");
     let up_to_tests = |(name, mut text): (String, String)| {
         text.truncate(text.find("#[cfg(test)]").unwrap_or(text.len()));
         (name, text)
     };
-    whole(below).into_iter().filter(|(name, _)| !all_tests(name)).map(up_to_tests).collect()
+    whole(below).into_iter().filter(|(name, _)| !is_all_tests(name)).map(up_to_tests).collect()
 }
 
 /// The paths after `crate::` in a text, one per imported name: `a::{b, c::d}` gives `a::b` and `a::c::d`.
@@ -185,6 +191,16 @@ fn every_file_is_short_and_says_what_it_may_not_do() {
         }
         if !text.starts_with("//!") {
             wrong.push(format!("{file} does not say what it is"));
+        }
+    }
+    let of_tests = |(name, _): &(String, String)| is_all_tests(name) || name.starts_with("tests/");
+    for (file, text) in ["src", "tests"].into_iter().flat_map(whole).filter(of_tests) {
+        let lines = text.lines().count();
+        if lines > LONGEST {
+            wrong.push(format!("{file} has {lines} lines"));
+        }
+        if !text.starts_with("//!") {
+            wrong.push(format!("{file} does not say what it tests"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -13,6 +13,7 @@ use super::tally::Count;
 use super::tell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Hosts that must contribute before a prefix, or the sensor, is said to be flooded as a whole.
 const CARPET_PARTS: f64 = 8.0;
@@ -21,6 +22,9 @@ const OWN_VICTIM: f64 = 0.25;
 
 /// Shortest time that unsolicited answers are counted over, seconds: half of their sliding minute.
 const STRAY_WINDOW: f64 = 30.0;
+
+/// So long after it was raised a flood may still turn out to be a crowd: what the verdict looks at, 5 to 10 s, lies before by then.
+const MISLED: Duration = Duration::from_secs(10);
 
 /// Bins within which SYN-ACKs are repeated: Linux sends the last of five 31 s after the first, and gives up at 63 s.
 const REPEATED: u64 = 126;
@@ -139,7 +143,7 @@ impl Court {
         let raised = self.episodes.raise(bin.number, incident, before, sources);
         let Some(watch) = self.ledger.get_mut(number) else { return };
         watch.incident = raised;
-        watch.alarmed_at = watch.cusum.leading().filter(|_| is_flood(kind));
+        watch.alarmed_at = watch.cusum.leading().filter(|_| is_flood(kind)).unwrap_or(f64::INFINITY);
         watch.verdict = kind.as_label();
         // What it explains no longer counts against the keys above it.
         if let (true, Some(addr)) = (is_flood(kind), watch.key.addr()) {
@@ -223,6 +227,8 @@ impl Court {
             && (kind != IncidentKind::AcceptOverflow || is_flood(now))
             // After a flood ended, the server repeats itself for a while with no more asked of it than usual.
             && (!is_flood(kind) || now != IncidentKind::AcceptOverflow || features.leaves_unanswered())
+            // Nor is it a crowd because one comes later: whoever floods can have handshakes completed beside it.
+            && (!is_flood(kind) || now != IncidentKind::FlashCrowd || bin.end.since(told.detected_at) <= MISLED)
         {
             kind = now;
         }

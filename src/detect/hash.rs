@@ -95,7 +95,7 @@ fn fold(a: u64, b: u64) -> u64 {
 
 /// Avalanche: every input bit reaches every output bit (the xor-shift-multiply of splitmix64).
 #[inline]
-fn finish(mut value: u64) -> u64 {
+pub(super) fn finish(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     value ^ (value >> 31)

@@ -323,6 +323,7 @@ impl Court {
         watch.note_units(units);
         watch.parts = parts.max(watch.parts * 0.8);
         let h = threshold(watch.settings.false_alarm_interval, keys);
+        watch.hold(h);
         let mean = watch.expected();
         if watch.cusum.largest() == 0.0 {
             watch.before = watch.totals_at(bin.number.saturating_sub(watch.grace_bins(&self.config)));
@@ -338,18 +339,14 @@ impl Court {
         watch.weigh_silence();
         watch.weigh_occupancy(&self.config, units, mean);
         let rising = sum >= h / 2.0;
-        if watch.incident.is_none()
-            && sum < watch.baseline.freeze(h, watch.cusum.leading())
-            && watch.crowded == 0
-            && !watch.is_suspiciously_new()
-        {
+        if watch.incident.is_none() && !watch.is_rising(h) && !watch.is_suspiciously_new() {
             watch.learn(units);
         }
         match watch.incident {
             Some(incident) => self.follow(bin, number, incident, mean),
             None => {
-                let flood =
-                    (sum >= h && watch.rise >= watch.settings.floor) || watch.is_crowded(&self.config);
+                let flood = (watch.cusum.odds() >= h && watch.rise >= watch.settings.floor)
+                    || watch.is_crowded(&self.config);
                 self.consider(bin, number, flood);
             }
         }

@@ -70,7 +70,7 @@ impl KnownKey {
             answers: watch.answers,
             usual_occupancy: watch.usual_occupancy,
             incident,
-            alarmed_at: watch.alarmed_at,
+            alarmed_at: Some(watch.alarmed_at).filter(|shift| shift.is_finite()),
         }
     }
 
@@ -328,7 +328,7 @@ impl Court {
             let Some(watch) = self.ledger.get_mut(number) else { continue };
             known.recall(watch);
             watch.incident = running;
-            watch.alarmed_at = known.alarmed_at.filter(|_| running.is_some());
+            watch.alarmed_at = known.alarmed_at.filter(|_| running.is_some()).unwrap_or(f64::INFINITY);
             keys += 1;
             self.keep_warm(number);
         }

@@ -228,8 +228,9 @@ impl Detector {
         let show = |watch| {
             let mut view =
                 tell::view(watch, self.now, &court.servers, &court.config, keys, court.scans.visibility());
-            if let Some(model) = view.endpoint.and_then(|at| self.queues.get(at)) {
+            if let Some((at, model)) = view.endpoint.and_then(|at| Some((at, self.queues.get(at)?))) {
                 tell::queue::show(&mut view, model);
+                view.backlog_occupancy_estimated |= self.queues.is_sampled(at);
             }
             view
         };
@@ -282,7 +283,8 @@ impl Detector {
         (self.folded, self.court.ledger.refused)
     }
 
-    /// Events that the model of a server's queue did not hear of, because too many came within half a second; ever.
+    /// Events that the model of a server's queue did not hear of, because too many came within half a second; others stood for them.
+    /// Ever.
     pub fn backlog_notes_dropped(&self) -> u64 {
         self.queues.dropped()
     }

@@ -4,7 +4,10 @@
 //! models, once a bin. Configured servers always have one; others get one when they are in trouble, as long as there is room.
 //! Bounded: so many servers, so many notes. No I/O, no clock.
 
-use super::backlog::note::{Note, What};
+mod sieve;
+
+use self::sieve::Sieve;
+use super::backlog::note::Note;
 use super::backlog::profile::Profile;
 use super::backlog::{BacklogModel, Reading};
 use super::hash::KeyedHash;
@@ -23,15 +26,9 @@ const NEW_PER_BIN: usize = 8;
 const IDLE: u64 = 120;
 /// Places of a thread's table of modelled servers: at most a quarter full.
 const PLACES: usize = 4 * MODELS;
-/// Events of one thread between two ticks, at most: 0.7 MB.
-const NOTES: usize = 30_400;
-/// One server may have so many times what is still free: three quarters in the end, which leaves a quarter to the others however much it
-/// is sent (dynamic thresholds, as the half-open table's). It is 21,000 SYNs a second with their answers.
-const FAIR: usize = 3;
-/// SYNs and first answers may take so much of what a server may have: what they leave is for repetitions and endings, which are no
-/// more than its queue holds. SYNs only half of that, so that there is room for their answers. What is not noted came while the
-/// queue was full.
-const OPENINGS: (usize, usize) = (3, 4);
+/// Notes of one thread between two ticks, and of all threads together at the end of a bin, at most: 0.8 MB. An eighth is slack, so that
+/// 28,672 are kept where there are more: those of 28,000 SYNs a second with their answers, in full. Beyond that they are thinned out.
+const NOTES: usize = 32_768;
 
 /// The configured servers that are one address and port, in order and each once; as many as have a model.
 fn modelled(servers: &[ServerConfig]) -> impl Iterator<Item = (Endpoint, &ServerConfig)> {
@@ -49,43 +46,10 @@ pub(super) struct Notes {
     servers: Box<[Option<(Endpoint, u16)>]>,
     /// The last server asked for: one and the same comes again and again.
     last: Option<(Endpoint, Option<u16>)>,
-    notes: Vec<Note>,
-    /// Of these, by number of the model.
-    taken: Box<[Taken; MODELS]>,
-    /// Events that were not noted for want of room since the last tick.
-    dropped: u64,
+    sieve: Sieve,
     any: bool,
     /// The list of servers it works by.
     generation: u64,
-}
-
-/// What one server has of the notes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Taken {
-    asked: u16,
-    opened: u16,
-    all: u16,
-}
-
-impl Taken {
-    /// Takes one more, where there is room for it: `free` notes are left to everybody.
-    fn take(&mut self, what: What, free: usize) -> bool {
-        let (part, whole) = OPENINGS;
-        let most = FAIR * free;
-        let openings = most * part / whole;
-        let (all, opened, asked) = (usize::from(self.all), usize::from(self.opened), usize::from(self.asked));
-        let (room, count) = match what {
-            What::Asked => (asked < openings / 2 && opened < openings, [1, 1]),
-            What::Answered => (opened < openings, [0, 1]),
-            What::Repeated | What::RepeatedAfterAck | What::Completed | What::Reset => (all < most, [0, 0]),
-        };
-        if room {
-            self.asked += count[0];
-            self.opened += count[1];
-            self.all += 1;
-        }
-        room
-    }
 }
 
 impl Notes {
@@ -94,9 +58,7 @@ impl Notes {
         let mut notes = Self {
             servers: vec![None; PLACES].into(),
             last: None,
-            notes: Vec::new(),
-            taken: Box::new([Taken::default(); MODELS]),
-            dropped: 0,
+            sieve: Sieve::new(NOTES),
             any: false,
             generation: 0,
         };
@@ -116,8 +78,8 @@ impl Notes {
             self.servers[place].get_or_insert((server, number));
             self.any = true;
         }
-        if self.any && self.notes.capacity() < NOTES {
-            self.notes.reserve_exact(NOTES - self.notes.len());
+        if self.any {
+            self.sieve.reserve();
         }
     }
 
@@ -148,23 +110,15 @@ impl Notes {
                 seat
             }
         };
-        let Some((seat, note)) = seat.and_then(|seat| Some((seat, Note::of(event, hash, seat)?))) else {
-            return;
-        };
-        let free = NOTES - self.notes.len().min(NOTES);
-        if self.taken.get_mut(usize::from(seat)).is_some_and(|taken| taken.take(note.what, free)) {
-            self.notes.push(note);
-        } else {
-            self.dropped += 1;
+        if let Some(note) = seat.and_then(|seat| Note::of(event, hash, seat)) {
+            self.sieve.offer(note);
         }
     }
 
     /// Bytes it holds once it follows any server.
     #[cfg(test)]
     pub(super) const fn bytes() -> usize {
-        NOTES * size_of::<Note>()
-            + MODELS * size_of::<Taken>()
-            + PLACES * size_of::<Option<(Endpoint, u16)>>()
+        Sieve::bytes(NOTES) + PLACES * size_of::<Option<(Endpoint, u16)>>()
     }
 }
 
@@ -178,6 +132,8 @@ struct Seat {
     troubled: u64,
     /// The generation it came with: who works by an older list means somebody else by its number.
     since: u64,
+    /// Events of it were thinned out in this bin, or in none.
+    thinned: Option<u64>,
 }
 
 /// The models.
@@ -186,9 +142,12 @@ pub(super) struct Queues {
     seats: Vec<Seat>,
     /// Numbers of seats by server.
     numbers: BTreeMap<Endpoint, u16>,
-    notes: Vec<Note>,
-    /// Events that no model heard of for want of room, ever.
+    /// Of all threads, since the last bin.
+    sieve: Sieve,
+    /// Events that no model heard of for want of room, ever; others stood for them.
     dropped: u64,
+    /// Bins closed.
+    bin: u64,
     seed: u64,
     hash: KeyedHash,
     /// Changes with every server that gets or loses a model.
@@ -202,8 +161,9 @@ impl Queues {
         let mut queues = Self {
             seats: Vec::new(),
             numbers: BTreeMap::new(),
-            notes: Vec::new(),
+            sieve: Sieve::new(NOTES),
             dropped: 0,
+            bin: 0,
             seed,
             hash: KeyedHash::new(seed),
             generation: 0,
@@ -219,6 +179,8 @@ impl Queues {
     /// that are not configured keep theirs as far as there is room.
     pub(super) fn configure(&mut self, servers: &[ServerConfig]) {
         self.generation += 1;
+        // What some threads handed over goes by the old numbers.
+        self.dropped = self.dropped.saturating_add(self.sieve.clear());
         self.numbers.clear();
         let mut before = std::mem::take(&mut self.seats);
         for (at, server) in modelled(servers) {
@@ -241,7 +203,8 @@ impl Queues {
     fn sit(&mut self, server: Endpoint, model: BacklogModel, configured: bool, troubled: u64) {
         if self.seats.len() < MODELS && !self.numbers.contains_key(&server) {
             self.numbers.insert(server, self.seats.len() as u16);
-            self.seats.push(Seat { server, model, configured, troubled, since: self.generation });
+            let thinned = None;
+            self.seats.push(Seat { server, model, configured, troubled, since: self.generation, thinned });
         }
     }
 
@@ -268,7 +231,14 @@ impl Queues {
         let gone = seat.server;
         self.new_left -= 1;
         self.generation += 1;
-        *seat = Seat { server: at, model: model(), configured: false, troubled: bin, since: self.generation };
+        *seat = Seat {
+            server: at,
+            model: model(),
+            configured: false,
+            troubled: bin,
+            since: self.generation,
+            thinned: None,
+        };
         if let Some(number) = self.numbers.remove(&gone) {
             self.numbers.insert(at, number);
         }
@@ -281,20 +251,23 @@ impl Queues {
         self.seats.get(usize::from(*number)).map(|seat| &seat.model)
     }
 
-    /// Events of modelled servers that no model heard of for want of room, ever.
+    /// Whether what the model of a server says rests on a share of its events: within the life of an entry they were thinned out.
+    pub(super) fn is_sampled(&self, at: Endpoint) -> bool {
+        let seat = self.numbers.get(&at).and_then(|number| self.seats.get(usize::from(*number)));
+        seat.and_then(|seat| seat.thinned).is_some_and(|thinned| thinned + IDLE >= self.bin)
+    }
+
+    /// Events of modelled servers that no model heard of for want of room, ever; others stood for them.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Takes what a thread noted, and tells it whose events to note.
     pub(super) fn absorb(&mut self, notes: &mut Notes) {
-        let Self { seats, generation, numbers, hash, .. } = self;
-        let meant = |note: &Note| {
-            seats.get(usize::from(note.seat)).is_some_and(|seat| seat.since <= notes.generation)
-        };
-        self.notes.extend(notes.notes.drain(..).filter(meant));
-        notes.taken.fill(Taken::default());
-        self.dropped = self.dropped.saturating_add(std::mem::take(&mut notes.dropped));
+        let Self { seats, generation, numbers, hash, sieve, .. } = self;
+        let meant =
+            |seat: u8| seats.get(usize::from(seat)).is_some_and(|seat| seat.since <= notes.generation);
+        sieve.absorb(&mut notes.sieve, meant);
         if notes.generation != *generation {
             notes.generation = *generation;
             notes.follow(numbers.iter().map(|(at, number)| (*at, *number)), hash);
@@ -303,12 +276,20 @@ impl Queues {
 
     /// Brings the models up to the end of a bin, and says what each reads then.
     pub(super) fn close(&mut self, end: Timestamp, mut tell: impl FnMut(Endpoint, Reading)) {
-        // Two threads see the two directions of a tap; the order of threads must not matter.
-        self.notes.sort_by_key(|note| (note.ts, note.orig));
-        for note in self.notes.drain(..) {
-            if let Some(seat) = self.seats.get_mut(usize::from(note.seat)) {
-                seat.model.take(&note);
-            }
+        let Self { seats, sieve, .. } = self;
+        self.bin += 1;
+        let mut thinned = [false; MODELS];
+        let left_out = sieve.drain(
+            |note| {
+                if let Some(seat) = seats.get_mut(usize::from(note.seat)) {
+                    seat.model.take(note);
+                }
+            },
+            |seat| thinned[usize::from(seat) % MODELS] = true,
+        );
+        self.dropped = self.dropped.saturating_add(left_out);
+        for (seat, _) in seats.iter_mut().zip(thinned).filter(|(_, thinned)| *thinned) {
+            seat.thinned = Some(self.bin);
         }
         for seat in &mut self.seats {
             seat.model.advance(end);
@@ -317,16 +298,18 @@ impl Queues {
         self.new_left = NEW_PER_BIN;
     }
 
-    /// Bytes they hold at the most, with what so many threads hand over.
+    /// Bytes they hold at the most, with what threads hand over.
     #[cfg(test)]
-    pub(super) const fn bytes(threads: usize) -> usize {
-        MODELS * 36_000 + threads * NOTES * size_of::<Note>()
+    pub(super) const fn bytes() -> usize {
+        MODELS * 36_000 + Sieve::bytes(NOTES)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::backlog::note::What;
+    use crate::detect::incident::ServerMode;
     use crate::track::event::{EventKind, SynTraits};
     use crate::track::flow::Flow;
     use std::net::{IpAddr, Ipv4Addr};
@@ -359,17 +342,18 @@ mod tests {
         let hash = KeyedHash::new(3);
         let mut notes = Notes::new(&[configured(1)], &hash);
         let mut queues = Queues::new(&[configured(1)], 3);
+        let seats = |notes: &Notes| notes.sieve.notes().iter().map(|note| note.seat).collect::<Vec<_>>();
         for number in 1..4 {
             notes.take(&opened(server(number)), &hash);
         }
-        assert_eq!(notes.notes.len(), 1);
+        assert_eq!(seats(&notes), [0]);
         queues.close(Timestamp::from_nanos(2), |_, _| {});
         queues.want(server(2), 5);
         queues.absorb(&mut notes);
         for number in 1..4 {
             notes.take(&opened(server(number)), &hash);
         }
-        assert_eq!(notes.notes.iter().map(|note| note.seat).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(seats(&notes), [0, 1]);
     }
 
     #[test]
@@ -379,38 +363,133 @@ mod tests {
         let mut notes = Notes::new(&servers, &hash);
         let mut queues = Queues::new(&servers, 3);
         let answered = EventKind::Answered { after: Duration::ZERO, overdue: false };
-        for _ in 0..50_000 {
-            notes.take(&opened(server(1)), &hash);
-            notes.take(&HandshakeEvent { kind: answered, ..opened(server(1)) }, &hash);
-        }
-        let of = |notes: &Notes, wanted: fn(What) -> bool, seat: u8| {
-            notes.notes.iter().filter(|note| note.seat == seat && wanted(note.what)).count()
+        let from = |at: Endpoint, number: u32| {
+            let orig = Endpoint::new(Ipv4Addr::from_bits(0xC612_0000 + number).into(), 1);
+            HandshakeEvent { flow: Flow { orig, resp: at }, ..opened(at) }
         };
-        let (asked, told) =
-            (of(&notes, |what| what == What::Asked, 0), of(&notes, |what| what == What::Answered, 0));
-        assert!(asked.abs_diff(told) <= 1, "each SYN with its answer: {asked}, {told}");
-        assert!(asked + told > NOTES / 2, "{asked}");
-        // What tells of entries still finds room.
+        for number in 0..50_000 {
+            notes.take(&from(server(1), number), &hash);
+            notes.take(&HandshakeEvent { kind: answered, ..from(server(1), number) }, &hash);
+        }
+        // What tells of entries still finds room, and so does what happens elsewhere.
         let again =
             EventKind::SynAckRetransmitted { after_ack: false, age: Duration::from_secs(1), count: 1 };
-        for _ in 0..1000 {
-            notes.take(&HandshakeEvent { kind: again, ..opened(server(1)) }, &hash);
+        for number in 0..1000 {
+            notes.take(&HandshakeEvent { kind: again, ..from(server(1), number) }, &hash);
         }
-        assert_eq!(of(&notes, |what| what == What::Repeated, 0), 1000);
-        let left_out = notes.dropped;
-        assert_eq!(left_out, 100_000 - (asked + told) as u64);
-        for number in 2..=20 {
-            for _ in 0..60 {
-                notes.take(&opened(server(number)), &hash);
-                notes.take(&HandshakeEvent { kind: answered, ..opened(server(number)) }, &hash);
+        for port in 2..=20 {
+            for number in 0..60 {
+                notes.take(&from(server(port), number), &hash);
+                notes.take(&HandshakeEvent { kind: answered, ..from(server(port), number) }, &hash);
             }
-            assert_eq!(of(&notes, |_| true, number as u8 - 1), 120, "server {number}");
         }
-        assert_eq!(notes.dropped, left_out);
         queues.absorb(&mut notes);
-        assert_eq!((queues.dropped(), notes.dropped), (left_out, 0));
-        notes.take(&opened(server(1)), &hash);
-        assert_eq!(notes.notes.len(), 1, "a new half second");
+        let mut heard = BTreeMap::new();
+        let out = queues.sieve.drain(
+            |note| *heard.entry((note.seat, note.what as u8, note.weight())).or_insert(0_u64) += 1,
+            |seat| assert_eq!(seat, 0),
+        );
+        let of = |what: What| {
+            let mine = heard.iter().filter(|((seat, other, _), _)| *seat == 0 && *other == what as u8);
+            mine.fold((0, 0), |(kept, sum), ((_, _, weight), count)| {
+                (kept + count, sum + count * u64::from(*weight))
+            })
+        };
+        assert_eq!(of(What::Asked), of(What::Answered), "each SYN with its answer");
+        let (kept, sum) = of(What::Asked);
+        assert!(kept > 10_000 && sum.abs_diff(50_000) < 2000, "{kept} stand for {sum}");
+        assert_eq!(of(What::Repeated), (1000, 1000));
+        assert_eq!(out, 2 * (50_000 - kept));
+        for seat in 1..20 {
+            for what in [What::Asked, What::Answered] {
+                assert_eq!(heard.get(&(seat, what as u8, 1)), Some(&60), "server {seat}");
+            }
+        }
+    }
+
+    /// A flood from forged sources on a server whose queue holds `entries`, for `seconds`: all are answered, those with an entry repeated
+    /// after 1 s and after 3 s. Its events are divided among `threads` at random. What the model reads at the end of each bin.
+    fn flooded(
+        servers: &[ServerConfig],
+        rate: u32,
+        entries: u32,
+        seconds: u32,
+        threads: usize,
+    ) -> Vec<Reading> {
+        const BIN: u32 = 500;
+        let (hash, at) = (KeyedHash::new(3), server(1));
+        let mut parts: Vec<Notes> = (0..threads).map(|_| Notes::new(servers, &hash)).collect();
+        let mut queues = Queues::new(servers, 3);
+        queues.close(Timestamp::EPOCH, |_, _| {});
+        queues.want(at, 1);
+        parts.iter_mut().for_each(|notes| queues.absorb(notes));
+        let (mut random, mut readings) = (1_u64, Vec::new());
+        let mut tell = |parts: &mut Vec<Notes>, event: HandshakeEvent| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            parts[(random >> 33) as usize % threads].take(&event, &hash);
+        };
+        for milli in 0..seconds * 1000 {
+            let ts = Timestamp::from_nanos(1_750_000_000_000_000_000 + i64::from(milli) * 1_000_000);
+            let event = |number: u32, kind| {
+                let orig = Endpoint::new(
+                    Ipv4Addr::from_bits(0xC612_0000 + number % 0x2_0000).into(),
+                    (number / 0x2_0000) as u16,
+                );
+                HandshakeEvent { ts, flow: Flow { orig, resp: at }, weight: 1, kind }
+            };
+            let of = |milli: u32| milli * (rate / 1000)..(milli + 1) * (rate / 1000);
+            for number in of(milli) {
+                tell(&mut parts, event(number, EventKind::Opened { syn: SynTraits::default() }));
+                tell(
+                    &mut parts,
+                    event(number, EventKind::Answered { after: Duration::ZERO, overdue: false }),
+                );
+            }
+            for (count, age) in [(1, 1000), (2, 3000)] {
+                let Some(before) = milli.checked_sub(age) else { continue };
+                for number in of(before).take_while(|number| *number < entries) {
+                    let age = Duration::from_millis(u64::from(age));
+                    tell(
+                        &mut parts,
+                        event(number, EventKind::SynAckRetransmitted { after_ack: false, age, count }),
+                    );
+                }
+            }
+            if (milli + 1) % BIN == 0 {
+                // Whoever is first here must not matter either.
+                parts.rotate_left(1);
+                parts.iter_mut().for_each(|notes| queues.absorb(notes));
+                let end = ts.plus(Duration::from_millis(1));
+                queues.close(end, |_, reading| readings.push(reading));
+            }
+        }
+        assert_eq!(queues.is_sampled(at), queues.dropped() > 0);
+        readings
+    }
+
+    #[test]
+    fn threads_may_divide_a_flood_as_they_like() {
+        // All held, so that there are as many repetitions as SYNs, and nobody said how large the queue is.
+        let alone = flooded(&[], 20_000, u32::MAX, 5, 1);
+        for threads in [2, 3] {
+            assert_eq!(flooded(&[], 20_000, u32::MAX, 5, threads), alone, "{threads} threads");
+        }
+        // 100,000 entries of 1, 3 and 5 s.
+        let last = alone.last().unwrap();
+        assert!(last.entries.abs_diff(100_000) < 5000, "{last:?}");
+    }
+
+    #[test]
+    fn a_flood_of_a_hundred_thousand_a_second_is_told_right() {
+        let sized = ServerConfig { backlog: Some(1024), ..configured(1) };
+        let readings = flooded(std::slice::from_ref(&sized), 100_000, 1024, 4, 1);
+        assert_eq!(flooded(&[sized], 100_000, 1024, 4, 2), readings);
+        for (bin, reading) in readings.iter().enumerate() {
+            assert!(reading.entries.abs_diff(1024) < 52, "bin {bin}: {reading:?}");
+        }
+        let last = readings.last().unwrap();
+        assert!(last.old.abs_diff(1024) < 52, "{last:?}");
+        assert_eq!(last.verdict.mode, ServerMode::Cookie, "{last:?}");
     }
 
     #[test]

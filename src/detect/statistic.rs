@@ -1,7 +1,8 @@
 //! Stage 4 of 5, detect: the statistic. Is this count more than this key usually has?
 //!
 //! One-sided CUSUM (Page 1954) on the log-likelihood ratio of the negative binomial, for a grid of absolute rates, over bins of
-//! half a second. Bins need not be independent of rate or known in advance: the mean and the over-dispersion are learned beside.
+//! half a second; what alarms is the sum over all beginnings of its present rise (Shiryaev 1963, Roberts 1966).
+//! Bins need not be independent of rate or known in advance: the mean and the over-dispersion are learned beside.
 //! Knows numbers only: no keys, no time beyond the number of a bin.
 
 use std::time::Duration;
@@ -20,8 +21,9 @@ fn shift(j: usize) -> f64 {
 
 /// The threshold for this mean time between false alarms of the largest of the grid, for each of `keys` keys watched at once.
 ///
-/// A CUSUM on a likelihood ratio crosses `h` at most once in `e^h` bins on average (Lorden 1971); the grid and the keys add
-/// their logarithms.
+/// In peace a likelihood ratio is one on average. So the sum of those of all beginnings grows by one a bin on average, and comes to
+/// `e^h` after no less than `e^h` bins (Pollak 1985); the grid and the keys add their logarithms. A CUSUM, which is the largest
+/// of those ratios only (Lorden 1971), leaves most of that unused.
 pub(super) fn threshold(false_alarm_interval: Duration, keys: usize) -> f64 {
     let bins = (false_alarm_interval.as_secs_f64() * BINS_PER_SECOND).max(2.0);
     bins.ln() + (GRID as f64).ln() + (keys.max(1) as f64).ln()
@@ -53,6 +55,8 @@ impl Ratio {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cusum {
     sums: [f64; GRID],
+    /// Ratios of all beginnings since each sum last was zero, over the ratio of the likeliest, whose logarithm is the sum.
+    beginnings: [f64; GRID],
     /// First bin since each sum last was zero.
     since: [u64; GRID],
     ratios: [Ratio; GRID],
@@ -72,14 +76,27 @@ impl Cusum {
             }
         }
         let mut largest = 0.0_f64;
-        for ((sum, since), ratio) in self.sums.iter_mut().zip(&mut self.since).zip(&self.ratios) {
+        let Self { sums, beginnings, since, ratios, .. } = self;
+        for (((sum, beginnings), since), ratio) in sums.iter_mut().zip(beginnings).zip(since).zip(ratios) {
             if *sum == 0.0 {
                 *since = bin;
             }
-            *sum = (*sum + x * ratio.per_unit - ratio.per_bin).max(0.0);
+            let before = *sum;
+            *sum = (before + x * ratio.per_unit - ratio.per_bin).max(0.0);
+            // This bin is one more beginning, with the ratio of its own. At zero all of them are given up, which only lowers the sum.
+            *beginnings = if *sum > 0.0 { *beginnings + (-before).exp() } else { 0.0 };
             largest = largest.max(*sum);
         }
         largest
+    }
+
+    /// What is held against [`threshold`]: the logarithm of the likelihood ratios of the grid, summed over whenever the present rise
+    /// may have begun. Never below the largest sum; the slower the flood, the more beginnings are as likely as the best.
+    pub(super) fn odds(&self) -> f64 {
+        let largest = self.largest();
+        let ratios = self.sums.iter().zip(&self.beginnings);
+        let all: f64 = ratios.map(|(sum, beginnings)| beginnings * (sum - largest).exp()).sum();
+        if all > 0.0 { largest + all.ln() } else { 0.0 }
     }
 
     /// The largest sum.
@@ -101,7 +118,7 @@ impl Cusum {
 
     /// Back to zero: an episode ended, or others explain it.
     pub(super) fn reset(&mut self) {
-        self.sums = [0.0; GRID];
+        (self.sums, self.beginnings) = ([0.0; GRID], [0.0; GRID]);
     }
 }
 

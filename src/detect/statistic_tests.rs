@@ -176,6 +176,103 @@ fn delays_are_those_of_the_design() {
     }
 }
 
+/// The sum over beginnings, written out: one product of likelihood ratios for each.
+#[test]
+fn the_odds_are_the_sum_over_every_beginning_of_the_rise() {
+    let (mean, phi, mut random) = (1.0, 3.0, Random(77));
+    let mut cusum = Cusum::default();
+    // By hypothesis, the logarithm of the ratio of each beginning since its sum last was zero.
+    let mut begun: Vec<Vec<f64>> = vec![Vec::new(); GRID];
+    for bin in 0..400 {
+        let x = random.negative_binomial(if bin < 200 { mean } else { 2.0 * mean }, phi);
+        cusum.update(bin, x, mean, phi);
+        for (j, begun) in begun.iter_mut().enumerate() {
+            let (m1, r) = (mean + shift(j), mean / (phi - 1.0));
+            let ratio = log_pmf(x as u32, m1, r) - log_pmf(x as u32, mean, r);
+            begun.push(0.0);
+            begun.iter_mut().for_each(|all| *all += ratio);
+            if begun.iter().all(|all| *all <= 0.0) {
+                begun.clear();
+            }
+        }
+        let sum: f64 = begun.iter().flatten().map(|all| all.exp()).sum();
+        let expected = if sum > 0.0 { sum.ln() } else { 0.0 };
+        assert!((cusum.odds() - expected).abs() < 1e-6, "{bin}: {} {expected}", cusum.odds());
+        assert!(cusum.odds() >= cusum.largest());
+    }
+    cusum.reset();
+    assert_eq!(cusum.odds(), 0.0);
+}
+
+/// The bound is a theorem where the baseline is known; what is learned and what is frozen must not break it. Short intervals, so that
+/// there is something to count.
+#[test]
+fn false_alarms_are_no_more_than_were_asked_for() {
+    const INTERVAL: f64 = 1000.0;
+    const BINS: u64 = 200_000;
+    let h = INTERVAL.ln() + (GRID as f64).ln();
+    for (rate, phi) in [(0.05, 1.0), (0.5, 1.0), (2.0, 3.0), (10.0, 8.0), (60.0, 3.0)] {
+        for learned in [false, true] {
+            let mut random = Random(5 + rate as u64);
+            let (mut cusum, mut baseline, mut raised) = (Cusum::default(), Baseline::default(), 0);
+            for bin in 0..BINS {
+                let x = random.negative_binomial(rate / BINS_PER_SECOND, phi);
+                let (mean, spread) = if learned {
+                    (baseline.mean(5.0 * rate / BINS_PER_SECOND), baseline.phi())
+                } else {
+                    (rate / BINS_PER_SECOND, phi)
+                };
+                let sum = cusum.update(bin, x, mean, spread);
+                if sum < baseline.freeze(h, cusum.leading()) {
+                    baseline.learn(x);
+                }
+                if cusum.odds() >= h {
+                    raised += 1;
+                    cusum.reset();
+                }
+            }
+            let asked = BINS as f64 / INTERVAL;
+            assert!(
+                f64::from(raised) < asked,
+                "rate {rate} phi {phi} learned {learned}: {raised} of {asked}"
+            );
+        }
+    }
+}
+
+/// What the sum over beginnings gains over the largest of them, at the same threshold and on the same traffic.
+#[test]
+fn slow_floods_are_found_sooner_by_all_beginnings_than_by_one() {
+    let h = threshold(Duration::from_secs(10_000_000), 1);
+    for (flood, gain) in [(2.0, 0.08), (5.0, 0.04)] {
+        let mut random = Random(1985);
+        let mut sums = [0.0; 2];
+        for _ in 0..60 {
+            let mut cusum = Cusum::default();
+            for bin in 0..200 {
+                cusum.update(bin, random.negative_binomial(1.0, 3.0), 1.0, 3.0);
+            }
+            let mut found = [0.0; 2];
+            for bin in 1..3000_u32 {
+                let x = random.negative_binomial(1.0, 3.0) + random.poisson(flood / BINS_PER_SECOND);
+                let largest = cusum.update(200 + u64::from(bin), x, 1.0, 3.0);
+                for (found, value) in found.iter_mut().zip([largest, cusum.odds()]) {
+                    if *found == 0.0 && value >= h {
+                        *found = f64::from(bin) / BINS_PER_SECOND;
+                    }
+                }
+                if found[0] > 0.0 {
+                    break;
+                }
+            }
+            assert!(found[1] > 0.0 && found[1] <= found[0]);
+            (sums[0], sums[1]) = (sums[0] + found[0], sums[1] + found[1]);
+        }
+        println!("{flood}/s: {:.1} s by the largest, {:.1} s by all", sums[0] / 60.0, sums[1] / 60.0);
+        assert!(sums[1] < (1.0 - gain) * sums[0], "{flood}: {sums:?}");
+    }
+}
+
 #[test]
 fn peace_of_two_hundred_thousand_seconds_raises_nothing() {
     // Everything learned, nothing told: mean, over-dispersion and freezing as the detector does it. One handshake in six fails.
@@ -187,7 +284,7 @@ fn peace_of_two_hundred_thousand_seconds_raises_nothing() {
             let x = random.negative_binomial(rate / BINS_PER_SECOND, phi);
             let mean = baseline.mean(5.0 * rate / BINS_PER_SECOND);
             let sum = cusum.update(bin, x, mean, baseline.phi());
-            worst = worst.max(sum);
+            worst = worst.max(cusum.odds());
             if sum < baseline.freeze(h, cusum.leading()) {
                 baseline.learn(x);
             }
@@ -213,7 +310,7 @@ fn the_first_forty_minutes_of_three_hundred_keys_raise_nothing() {
                 let x = random.negative_binomial(rate / BINS_PER_SECOND, phi);
                 let mean = baseline.mean(4.0 * rate / BINS_PER_SECOND);
                 let sum = cusum.update(bin, x, mean, baseline.phi());
-                if sum >= h {
+                if cusum.odds() >= h {
                     raised.push((rate, phi, seed, bin));
                     break;
                 }

@@ -46,7 +46,7 @@ pub(super) fn evidence(
     let mut all = vec![
         signal(
             "cusum",
-            watch.cusum.largest(),
+            watch.cusum.odds(),
             h,
             format!(
                 "log-likelihood ratio of a flood against the baseline; above {h:.1}, one false alarm in {:.0} days",

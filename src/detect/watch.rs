@@ -109,10 +109,12 @@ pub(super) struct Watch {
     pub(super) recent: f64,
     /// Attempts and completions a bin, at the pace of about two seconds.
     pub(super) pace: [f64; 2],
-    /// Completions a bin, at the pace of half a minute.
+    /// Completions a bin that the server took, at the pace of half a minute.
     pub(super) busy: f64,
     /// Attempts that failed and that turned out well, a bin, at the same pace.
     pub(super) fates: [f64; 2],
+    /// What was expected when evidence began to rise; infinite in peace.
+    pub(super) held: f64,
     /// Bins in a row with an alarm that was not raised.
     pub(super) alarming: u32,
     /// Flood units of the last bin.
@@ -160,8 +162,8 @@ pub(super) struct Watch {
     pub(super) parts: f64,
     /// Number of its running incident.
     pub(super) incident: Option<usize>,
-    /// What its incident was raised for: added attempts a bin of the hypothesis that led; none where another signal raised it.
-    pub(super) alarmed_at: Option<f64>,
+    /// What its incident was raised for: added attempts a bin of the hypothesis that led; infinite where another signal raised it.
+    pub(super) alarmed_at: f64,
     /// Allow-listed unresolved attempts, ever.
     pub(super) allowed: u64,
     /// Grace age last told, to tell changes only.
@@ -191,6 +193,7 @@ impl Watch {
             pace: [0.0; 2],
             busy: 0.0,
             fates: [0.0; 2],
+            held: f64::INFINITY,
             alarming: 0,
             last_units: 0.0,
             latest: [0; 3],
@@ -215,7 +218,7 @@ impl Watch {
             warm: false,
             parts: 0.0,
             incident: None,
-            alarmed_at: None,
+            alarmed_at: f64::INFINITY,
             allowed: 0,
             grace_told: Duration::ZERO,
             verdict: "quiet",
@@ -258,7 +261,8 @@ impl Watch {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
         self.each_bin = self.each_bin.map(|mean| mean * 0.7);
-        self.busy += (tally.of(Count::Completed) - self.busy) / BUSY_BINS;
+        let taken = tally.of(Count::Completed) - tally.of(Count::NotTaken);
+        self.busy = (self.busy + (taken - self.busy) / BUSY_BINS).max(0.0);
         self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }

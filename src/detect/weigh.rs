@@ -16,6 +16,10 @@ const RUSH_HISTORY: u32 = 20;
 /// Variance over mean of completions, as assumed of unresolved attempts nothing is known of.
 const CLUMPING: f64 = 3.0;
 
+/// Twice as many completions as usual, with twice as many failures beside them, are the most that is told by the means alone while
+/// evidence rises: from there on it is a crowd, which the classifier tells from a flood by its completions.
+const CROWD: f64 = 2.0;
+
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
     pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
@@ -49,10 +53,36 @@ impl Watch {
         if bad + good < 0.1 { 1.0 } else { bad / (bad + good) }
     }
 
-    /// Mean flood units a bin in peace. Where more handshakes complete than usual, more fail: a rush hour has more of both.
+    /// Mean flood units a bin in peace. Where more handshakes complete than usual, more fail: a rush hour has more of both. While
+    /// evidence rises or an incident runs, at most [`CROWD`] times what was expected before.
     pub(super) fn expected(&self) -> f64 {
-        let now = self.both(Count::Completed) / self.window_bins();
+        self.expected_now().min(CROWD * self.held)
+    }
+
+    /// Holds what is expected from the moment when evidence rises until it is gone, for completions can be had by whoever floods; one
+    /// who finishes a handshake for each that he leaves open must not explain the flood away.
+    pub(super) fn hold(&mut self, h: f64) {
+        let known = self.completed.bins() >= f64::from(RUSH_HISTORY);
+        if self.incident.is_none() && !(known && self.is_rising(h)) {
+            self.held = f64::INFINITY;
+        } else if self.held.is_infinite() {
+            self.held = self.expected_now();
+        }
+    }
+
+    /// Whether its statistic, or its queue, is on the way to an alarm; `h` is the threshold.
+    pub(super) fn is_rising(&self, h: f64) -> bool {
+        self.cusum.largest() >= self.baseline.freeze(h, self.cusum.leading()) || self.crowded > 0
+    }
+
+    fn expected_now(&self) -> f64 {
+        let now = self.taken() / self.window_bins();
         self.baseline.mean(self.completed.value().max(now)) * self.rush()
+    }
+
+    /// Completions over the sliding window that the server took, as far as it says.
+    fn taken(&self) -> f64 {
+        (self.both(Count::Completed) - self.both(Count::NotTaken)).max(0.0)
     }
 
     /// By what factor completions have surely risen above the usual: two standard deviations of clumped arrivals are no rise.
@@ -66,7 +96,7 @@ impl Watch {
         // is worth twice its time constant.
         let bins = self.window_bins();
         let long = 2.0 * BUSY_BINS;
-        let now = surely(self.both(Count::Completed), bins).max(surely(self.busy * long, long));
+        let now = surely(self.taken(), bins).max(surely(self.busy * long, long));
         (now / usual).max(1.0)
     }
 
@@ -252,13 +282,13 @@ impl Watch {
     /// alarm was about, where that is less. A flood slow enough to hide in the noise of ten bins has not ended because it does.
     pub(super) fn upper(&self, mean: f64) -> f64 {
         let noise = 3.0 * (self.baseline.phi() * mean / 10.0).sqrt() + 0.5;
-        mean + self.alarmed_at.map_or(noise, |shift| noise.min(shift / 2.0))
+        mean + noise.min(self.alarmed_at / 2.0)
     }
 
     /// Starts afresh after an incident.
     pub(super) fn end_episode(&mut self) {
         self.incident = None;
-        self.alarmed_at = None;
+        self.alarmed_at = f64::INFINITY;
         self.cusum.reset();
         self.silence = 0.0;
         self.drought = 0.0;

@@ -166,7 +166,6 @@ impl<'a> PacketLoop<'a> {
             end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };
         }
         self.bin_ends = Some(end);
-        self.sensor.table.visibility.age(now);
         self.sensor.table.established.suspects.age(now);
         // Settings that a reload changed, if it did.
         if let Some((table, observations)) = self.sensor.changed_settings(&self.thread) {
@@ -204,11 +203,11 @@ impl<'a> PacketLoop<'a> {
         self.lens.hand_over();
     }
 
-    /// The source is exhausted: what is still open is judged as it stands.
+    /// The source is exhausted: what is still open is judged as far as that can be said.
     fn end(&mut self) {
         self.catch_up();
-        if let Some(end) = self.bin_ends {
-            self.tracker.finish(&mut self.relay);
+        if let (Some(end), Some(now)) = (self.bin_ends, self.time.now()) {
+            self.tracker.finish(now, &mut self.relay);
             self.publish();
             let mut observations = self.relay.settled();
             let closing = self.sensor.closing(&self.thread, end);

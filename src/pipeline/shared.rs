@@ -29,9 +29,6 @@ pub type Discovered = Box<dyn FnMut(&Sighting) + Send>;
 /// Keys every hash of a repeatable sensor: any number, as long as it stays the same.
 const REPEATABLE_SEED: u64 = 0x6861_6c66_6f70_656e;
 
-/// Longer than every grace age: what a thread leaves open is judged as if this had passed after its end.
-const AFTERWARDS: Duration = Duration::from_secs(4);
-
 /// What one thread publishes on its ticks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Published {
@@ -199,21 +196,23 @@ impl Sensor {
 
     /// Takes what a thread observed up to the end of a bin; judges the bin once every thread has closed it.
     pub(super) fn bin_closed(&self, closing: Closing, observations: &mut Observations) {
-        self.take(&closing, observations, Duration::ZERO);
+        self.take(&closing, observations, false);
     }
 
-    /// A thread's last words: what it observed, judged as if time had gone on past every grace age.
+    /// A thread's last words, in the bin that its capture ended in. Nothing is judged beyond: no silence was seen there.
     pub(super) fn thread_ended(&self, closing: Closing, observations: &mut Observations) {
-        self.take(&closing, observations, AFTERWARDS);
-        closing.thread.ended.store(true, Ordering::Relaxed);
+        self.take(&closing, observations, true);
     }
 
-    fn take(&self, closing: &Closing, observations: &mut Observations, assumed: Duration) {
+    fn take(&self, closing: &Closing, observations: &mut Observations, last: bool) {
         let mut judge = lock(&self.judge);
         judge.detector.absorb(observations);
         lock(&closing.thread.closed).clone_from(&closing.counts);
-        closing.thread.reached.store(closing.end.plus(assumed).as_nanos(), Ordering::Relaxed);
-        self.evaluate(&mut judge, assumed);
+        closing.thread.reached.store(closing.end.as_nanos(), Ordering::Relaxed);
+        if last {
+            closing.thread.ended.store(true, Ordering::Relaxed);
+        }
+        self.evaluate(&mut judge);
     }
 
     /// A thread that ended in whatever way: nobody waits for it any more.
@@ -226,8 +225,8 @@ impl Sensor {
         Some(lock(&self.judge).evaluated).filter(|at| *at != Timestamp::EPOCH)
     }
 
-    /// Judges what all threads have closed; the last `assumed` of it never happened and is no part of the history.
-    fn evaluate(&self, judge: &mut Judge, assumed: Duration) {
+    /// Judges what all threads have closed.
+    fn evaluate(&self, judge: &mut Judge) {
         let (reached, frames, drops) = self.progress();
         let now = Timestamp::from_nanos(reached);
         if now <= judge.evaluated {
@@ -262,16 +261,17 @@ impl Sensor {
         // From where every thread has waited for this: see `closing`.
         let from = now.plus(BIN);
         judge.detector.grace_updates(&mut |server, age| self.table.learn_grace(server, age, from));
-        self.remember(&judge.detector, now.minus(assumed));
+        self.remember(&judge.detector, now);
     }
 
-    /// How far all threads are, and what they captured and lost so far.
+    /// How far all running threads are, or the last of those that ended where none runs, and what they captured and lost so far.
     fn progress(&self) -> (i64, u64, u64) {
         let threads = lock(&self.threads);
         // A thread that has not seen its first frame is not waited for: its interface may stay silent for ever.
         let reached = |thread: &Arc<Thread>| thread.reached.load(Ordering::Relaxed);
         let running = threads.iter().filter(|thread| !thread.ended.load(Ordering::Relaxed));
-        let least = running.map(reached).filter(|&at| at != i64::MIN).min().unwrap_or(i64::MIN);
+        let least = running.map(reached).filter(|&at| at != i64::MIN).min();
+        let least = least.or_else(|| threads.iter().map(reached).max()).unwrap_or(i64::MIN);
         let (mut frames, mut drops) = (0, 0);
         for counters in threads.iter().flat_map(|thread| &thread.interfaces) {
             frames += counters.frames.load(Ordering::Relaxed);

@@ -18,6 +18,12 @@ pub const SEGMENT_BYTES: u16 = 100;
 /// Bytes a fast-open SYN carries.
 pub(super) const FAST_OPEN_BYTES: u16 = 64;
 
+/// How far a guessed number is off.
+const GUESS: u32 = 0x1234_5678;
+
+/// How closely a forged ACK follows its SYN: a frame or two of a fast link.
+const BEHIND: Duration = Duration::from_micros(1);
+
 /// What happens between the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
@@ -51,6 +57,11 @@ pub enum Script {
         /// Milliseconds after the first SYN-ACK.
         after: u32,
         /// SYN-ACKs in all.
+        syn_acks: u8,
+    },
+    /// The originator acknowledges a number it guessed, right behind its SYN; then the same.
+    Guessed {
+        /// SYN-ACKs in all; 0 where the server drops the SYN.
         syn_acks: u8,
     },
     /// The originator answers the SYN-ACK with a reset: a live host whose address was forged, or a scanner.
@@ -175,6 +186,12 @@ impl Conversation {
             Script::InVain { beyond, after, syn_acks } => {
                 self.in_vain(n, beyond.into(), Duration::from_millis(after.into()), syn_acks.into())
             }
+            Script::Guessed { syn_acks } => match n {
+                0 => Some(self.syn(Duration::ZERO)),
+                1 => Some(self.up(BEHIND, ACK, 1, GUESS, 0)),
+                _ if n - 2 < u32::from(syn_acks) => Some(self.syn_ack(answered + retransmission(n - 2))),
+                _ => None,
+            },
             Script::ResetByOriginator => match n {
                 0 => Some(self.syn(Duration::ZERO)),
                 1 => Some(self.syn_ack(answered)),

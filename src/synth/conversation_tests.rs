@@ -1,3 +1,5 @@
+//! Conversations segment by segment: their times, their numbers, the figures of RFC 9293.
+
 use super::*;
 use std::net::Ipv4Addr;
 
@@ -15,7 +17,7 @@ fn conversation(script: Script) -> Conversation {
     }
 }
 
-const ALL: [Script; 17] = [
+const ALL: [Script; 19] = [
     Script::Exchange { lost_syns: 0, up: 2, down: 3, close: Close::Fin },
     Script::Exchange { lost_syns: 3, up: 1, down: 0, close: Close::Fin },
     Script::Exchange { lost_syns: 0, up: 0, down: 2, close: Close::Reset },
@@ -24,6 +26,8 @@ const ALL: [Script; 17] = [
     Script::Unanswered { syns: 7 },
     Script::Abandoned { syn_acks: 6 },
     Script::InVain { beyond: 1, after: 20, syn_acks: 6 },
+    Script::Guessed { syn_acks: 6 },
+    Script::Guessed { syn_acks: 0 },
     Script::InVain { beyond: 0, after: 1500, syn_acks: 3 },
     Script::ResetByOriginator,
     Script::FastOpen,

@@ -122,7 +122,7 @@ pub struct Flood {
     pub answered: f64,
     /// How often a queueing server sends its SYN-ACK. Default 6: Linux's five retries; 2 or 3 is what a half-full queue does.
     pub syn_acks: u8,
-    /// What the sources acknowledge of what a queueing server sends. Default nothing.
+    /// What the sources acknowledge. Default nothing.
     pub acks: Acks,
     /// How long after the SYN-ACK. Default 0.020.
     #[serde(deserialize_with = "seconds")]
@@ -156,7 +156,8 @@ pub enum Answers {
     Refuse,
 }
 
-/// ACKs of a flood's sources, which have real addresses and see the SYN-ACKs. The server takes none of them.
+/// ACKs of a flood's sources, of which the server takes none. Who sends a wrong or a void one has a real address and sees the
+/// SYN-ACK of a queueing server; a guess can be forged with its SYN, whatever the server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acks {
@@ -167,6 +168,8 @@ pub enum Acks {
     Wrong,
     /// The right number, yet not valid: its checksum or its timestamp is wrong. The server drops it and keeps its entry.
     Void,
+    /// Any number, right behind the SYN and before an answer.
+    Guessed,
 }
 
 /// A scan.

@@ -48,8 +48,10 @@ impl Tally {
             Script::Reconnect => (2, &mut self.completed),
             Script::Refused => (1, &mut self.refused),
             Script::ResetByOriginator => (1, &mut self.reset),
-            Script::Unanswered { .. } => (1, &mut self.unanswered),
-            Script::Abandoned { .. } | Script::InVain { .. } => (1, &mut self.abandoned),
+            Script::Unanswered { .. } | Script::Guessed { syn_acks: 0 } => (1, &mut self.unanswered),
+            Script::Abandoned { .. } | Script::InVain { .. } | Script::Guessed { .. } => {
+                (1, &mut self.abandoned)
+            }
             Script::StraySynAck { .. } => {
                 self.stray_syn_acks += 1;
                 return;

@@ -1,3 +1,5 @@
+//! Whole traces: what tshark makes of them, and that a seed gives the same again.
+
 use super::*;
 use crate::synth::kinds::{Answers, Backscatter, Flood, Handshakes, Scan};
 use crate::synth::pcapfile::PcapWriter;

@@ -223,14 +223,22 @@ impl Handshakes {
 
 impl Flood {
     fn conversation(&self, index: u64, random: &mut SplitMix64) -> Conversation {
+        let answered = random.chance(self.answered);
         let script = match self.answers {
-            _ if !random.chance(self.answered) => Script::Unanswered { syns: 1 },
+            _ if self.acks == Acks::Guessed => Script::Guessed {
+                syn_acks: match self.answers {
+                    Answers::Queue if answered => self.syn_acks,
+                    Answers::Cookie if answered => 1,
+                    Answers::Queue | Answers::Cookie | Answers::Drop | Answers::Reset | Answers::Refuse => 0,
+                },
+            },
+            _ if !answered => Script::Unanswered { syns: 1 },
             Answers::Drop => Script::Unanswered { syns: 1 },
             Answers::Queue => {
                 let (syn_acks, after) =
                     (self.syn_acks, self.ack_after.as_millis().min(u32::MAX.into()) as u32);
                 match self.acks {
-                    Acks::None => Script::Abandoned { syn_acks },
+                    Acks::None | Acks::Guessed => Script::Abandoned { syn_acks },
                     Acks::Wrong => Script::InVain { beyond: 1, after, syn_acks },
                     Acks::Void => Script::InVain { beyond: 0, after, syn_acks },
                 }

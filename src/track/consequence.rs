@@ -51,10 +51,8 @@ impl Tracker {
     ) {
         let now = segment.ts;
         let age = now.since(before.opened_at);
-        // Once an attempt: whoever sends many ACKs for one SYN-ACK must not make the responder look unseen.
-        let early = before.state == HandshakeState::SynSent && segment.src == flow.orig && !before.early_ack;
-        if early && matches!(step, Step::EarlyAck { .. } | Step::Complete) {
-            self.table.visibility.missed(flow.resp);
+        if segment.src == flow.resp && !matches!(step, Step::Nothing | Step::Mismatch) {
+            self.table.visibility.heard(flow.resp, now);
         }
         self.amid(flow, step, before, segment, sink);
         let kind = match step {
@@ -69,7 +67,6 @@ impl Tracker {
                 EventKind::Mismatched { reset: segment.kind == SegmentKind::Rst }
             }
             Step::Answer { .. } => {
-                self.table.visibility.saw(flow.resp);
                 self.counts.answered();
                 self.counts.syn_ack_latency.observe(age);
                 EventKind::Answered { after: age, overdue: before.overdue }
@@ -81,14 +78,10 @@ impl Tracker {
             }
             Step::Complete => {
                 if segment.kind == SegmentKind::SynAck && before.state == HandshakeState::SynSent {
-                    self.table.visibility.saw(flow.resp);
                     self.counts.syn_ack_latency.observe(age);
                 }
                 self.counts.handshake_duration.observe(age);
-                let unanswered =
-                    segment.kind != SegmentKind::SynAck && before.state == HandshakeState::SynSent;
-                let end = if unanswered { End::Unanswered } else { End::Completed };
-                self.table.remembered.remember(flow, Ended::of(before, end, now), now);
+                self.table.remembered.remember(flow, Ended::of(before, End::Completed, now), now);
                 self.closed(before, Outcome::Completed, age)
             }
             Step::Refuse => {

@@ -22,7 +22,10 @@ impl Tracker {
         segment: &Segment,
         sink: &mut impl EventSink,
     ) {
-        if let Some(finding) = self.table.established.follow(hash, src_is_low, segment, None) {
+        let heard = || self.table.visibility.heard(segment.src, segment.ts);
+        if let Some(finding) =
+            self.table.established.follow(hash, src_is_low, segment, None, &mut self.loss, heard)
+        {
             self.found(finding, Duration::ZERO, segment, sink);
         }
     }
@@ -129,7 +132,9 @@ impl Tracker {
         let attempt = attempt.map(|(attempt, age)| (attempt.isn, age));
         let (key, src_is_low) = flow::tuple(segment.src, segment.dst);
         let hash = self.table.hash(&key);
-        let finding = self.table.established.follow(hash, src_is_low, segment, attempt);
+        let heard = || self.table.visibility.heard(segment.src, segment.ts);
+        let finding =
+            self.table.established.follow(hash, src_is_low, segment, attempt, &mut self.loss, heard);
         if let Some(finding) = finding {
             self.found(finding, Duration::ZERO, segment, sink);
         }

@@ -6,16 +6,18 @@
 //! in [`connection`], who is suspected is kept in [`suspects`]. No clock, no events.
 
 mod connection;
+mod loss;
 pub(crate) mod suspects;
 
 pub(crate) use connection::{Finding, Found};
+pub(crate) use loss::Loss;
 
 use super::prefetch;
 use crate::config::EstablishedConfig;
 use crate::decode::segment::{Segment, SegmentKind, SeqNumber};
 use crate::time::Timestamp;
 use ahash::RandomState;
-use connection::Connection;
+use connection::{Connection, Context};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -208,7 +210,8 @@ impl Established {
     }
 
     /// Takes a segment that opens and ends no handshake. `isn` is that of the attempt which the segment's sender has open on this
-    /// tuple and which was not answered yet, with its age.
+    /// tuple and which was not answered yet, with its age. `heard` is called where it is a word of the connection's
+    /// responder; `loss` learns what was missed.
     #[inline]
     pub(crate) fn follow(
         &self,
@@ -216,19 +219,24 @@ impl Established {
         src_is_low: bool,
         segment: &Segment,
         attempt: Option<(SeqNumber, Duration)>,
+        loss: &mut Loss,
+        heard: impl FnOnce(),
     ) -> Option<Finding> {
         let place = self.place(hash).filter(|place| self.used(place.set))?;
         let mut set = self.lock(place.set);
         let way = set.fingerprints.iter().position(|&own| own == place.fingerprint)?;
         let before = set.ways[way];
         let suspect_after = self.suspect_after.load(Ordering::Relaxed);
-        let (stays, finding) =
-            set.ways[way].take(usize::from(!src_is_low), segment, millis(segment.ts), suspect_after, attempt);
+        let context = Context { now: millis(segment.ts), suspect_after, attempt };
+        let (stays, finding) = set.ways[way].take(usize::from(!src_is_low), segment, &context, loss);
         let after = set.ways[way];
         if !stays {
             set.fingerprints[way] = 0;
         }
         drop(set);
+        if before.is_word_of_responder(usize::from(!src_is_low), segment) {
+            heard();
+        }
         if !stays {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             self.left(place, &before);

@@ -20,8 +20,6 @@ pub(crate) enum End {
     /// The handshake was complete: a SYN-ACK again means that the accept queue did not take it.
     #[default]
     Completed,
-    /// Likewise, and no SYN-ACK had been seen.
-    Unanswered,
     /// It timed out: the SYN again is its copy.
     Expired,
     /// Reset or refused: its SYN-ACK may still come, but the same SYN again is another attempt.
@@ -31,7 +29,7 @@ pub(crate) enum End {
 impl End {
     /// Whether the handshake was complete.
     pub(crate) fn is_completed(self) -> bool {
-        matches!(self, Self::Completed | Self::Unanswered)
+        self == Self::Completed
     }
 }
 

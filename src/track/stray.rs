@@ -4,7 +4,6 @@
 
 use super::event::{EventKind, EventSink, HandshakeEvent};
 use super::flow::Flow;
-use super::remembered::End;
 use super::tracker::Tracker;
 use crate::decode::segment::{Segment, SegmentKind, TcpFlags};
 
@@ -41,10 +40,7 @@ impl Tracker {
         self.answered_again(segment, sink);
         let weight = 1 << ended.level;
         let (after_ack, age) = (ended.end.is_completed(), ended.age(segment.ts));
-        if ended.end == End::Unanswered {
-            // Another interface showed it late, or nobody had seen this responder answer before.
-            self.table.visibility.saw(flow.resp);
-        }
+        self.table.visibility.heard(flow.resp, segment.ts);
         let kind =
             EventKind::SynAckRetransmitted { after_ack, age, count: if after_ack { timers } else { 0 } };
         sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });

@@ -5,6 +5,7 @@
 use super::batch::{BATCH, Located};
 use super::consequence::take;
 use super::counts::LedgerCounts;
+use super::established::Loss;
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
 use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
@@ -63,6 +64,8 @@ pub struct Tracker {
     pub(super) lag: Duration,
     /// The server of the last SYN: in a flood it is that of the next one as well.
     last: (Endpoint, Places),
+    /// What this thread missed of established connections.
+    pub(super) loss: Loss,
     /// Segments taken whose memory was asked for.
     pub(super) pending: Vec<Located>,
 }
@@ -120,6 +123,7 @@ impl Tracker {
             budget,
             lag: Duration::ZERO,
             last,
+            loss: Loss::default(),
             pending: Vec::with_capacity(BATCH),
         }
     }
@@ -215,7 +219,7 @@ impl Tracker {
                     self.counts.simultaneous_opens += 1;
                     say(1, EventKind::SimultaneousOpen);
                 }
-                self.opened(spot.key, src_is_low, wait, level, segment.ts);
+                self.opened(spot.key, src_is_low, wait, level, segment);
                 self.after_disowned(&flow, segment, sink);
             }
             Met::Superseded(before) => {
@@ -225,7 +229,7 @@ impl Tracker {
                 let (state, overdue) = (before.state, before.overdue);
                 say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
                 say(1 << before.level, EventKind::Opened { syn });
-                self.opened(spot.key, src_is_low, wait, before.level, segment.ts);
+                self.opened(spot.key, src_is_low, wait, before.level, segment);
             }
             Met::Repeated(before) => {
                 self.counts.syn_retransmissions += 1;
@@ -252,14 +256,14 @@ impl Tracker {
         self.table.visit(spot, place, segment.ts, |_| (Fate::Keep, ())).is_some()
     }
 
-    fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, now: Timestamp) {
+    fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, segment: &Segment) {
         self.counts.opened();
         let lane = K::lane(self);
         if let Some(rings) = lane.rings() {
-            rings.opened(wait.ticket, level, src_is_low);
+            rings.opened(wait.ticket, level, src_is_low, segment.options_len == 0);
         }
-        lane.open(key, wait.class, now);
-        self.next_due = self.next_due.min(now.plus(GRACE[wait.class]));
+        lane.open(key, wait.class, segment.ts);
+        self.next_due = self.next_due.min(segment.ts.plus(GRACE[wait.class]));
     }
 
     /// Puts a SYN to the attempt of its tuple, or enters a new one.
@@ -346,7 +350,7 @@ impl Tracker {
             let mut before = *attempt;
             let sender =
                 if before.originator_is_low == src_is_low { Sender::Originator } else { Sender::Responder };
-            let visible = || table.visibility.sees(spot.key.flow(before.originator_is_low).resp);
+            let visible = || table.visibility.sees(spot.key.flow(before.originator_is_low).resp, segment.ts);
             let step = next(&before, sender, segment, visible);
             let fate = take(attempt, step);
             if !matches!(step, Step::Nothing | Step::Mismatch) {

@@ -1,100 +1,63 @@
-//! Stage 3 of 5, track: whose SYN-ACKs this sensor sees.
+//! Stage 3 of 5, track: whose answers this sensor sees.
 //!
-//! A pair of small counts a responder, in a fixed array by keyed hash, shared by all packet threads because a tap's two directions
-//! arrive on two interfaces. A share decides, not one sighting: two forged packets may not blind a tap of one direction.
+//! When each responder was last heard, in a fixed array by keyed hash, shared by all packet threads because a tap's two directions
+//! arrive on two interfaces. Only what a responder says counts. What comes from the originators' side can be forged with any SYN, at
+//! any rate, so nothing of it makes a responder look unseen.
 
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
 use ahash::RandomState;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Responders share a pair by chance of 1 in 65,536.
-const PAIRS: usize = 1 << 16;
+/// Responders share a place by chance of 1 in 65,536.
+const PLACES: usize = 1 << 16;
 
-/// Counts are halved this often, so that a route that changed is noticed.
-const HALVED_EVERY: Duration = Duration::from_secs(600);
+/// Seconds for which a responder that was heard is to be heard again: the longest pause of a stack that has anything to repeat (Linux
+/// TCP_RTO_MAX, 120 s). One with a full SYN queue repeats its SYN-ACKs after 31 s at the latest, and takes a new SYN after 63 s. Who
+/// is silent for longer is gone, or answers by another way since a route changed, and then its clients' ACKs are all there is.
+const HEARD_FOR: u32 = 120;
 
-/// A responder is visible while one SYN-ACK was seen for every eight ACKs that came without one. A tap that loses half of its
-/// frames sees far more; one of a single direction sees none, and a forger must keep up with an eighth of its clients.
-const BLIND_PER_ANSWER: u32 = 8;
-
-/// One more answer, and one more ACK without an answer, in a pair.
-const ANSWER: u32 = 1 << 16;
-const BLIND: u32 = 1;
-
-/// How often SYN-ACKs of a responder answered attempts, and how often an ACK came without one.
+/// When responders were last heard.
 pub(crate) struct Visibility {
-    pairs: Box<[AtomicU32]>,
-    /// Network time in nanoseconds when the counts were last halved.
-    halved: AtomicI64,
+    /// Seconds of network time, modulo 2^32; 0 is never.
+    heard: Box<[AtomicU32]>,
     hasher: RandomState,
 }
 
 impl Visibility {
     pub(crate) fn new(hasher: RandomState) -> Self {
-        let pairs = (0..PAIRS).map(|_| AtomicU32::new(0)).collect();
-        Self { pairs, halved: AtomicI64::new(i64::MIN), hasher }
+        Self { heard: (0..PLACES).map(|_| AtomicU32::new(0)).collect(), hasher }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        PAIRS * size_of::<AtomicU32>()
+        PLACES * size_of::<AtomicU32>()
     }
 
-    fn pair(&self, responder: Endpoint) -> &AtomicU32 {
-        &self.pairs[self.hasher.hash_one(responder) as usize % PAIRS]
+    fn place(&self, responder: Endpoint) -> &AtomicU32 {
+        &self.heard[self.hasher.hash_one(responder) as usize % PLACES]
     }
 
-    /// A SYN-ACK of `responder` answered an attempt.
+    /// A segment of `responder` fitted what its originator had sent.
     #[inline]
-    pub(crate) fn saw(&self, responder: Endpoint) {
-        count(self.pair(responder), ANSWER);
-    }
-
-    /// An ACK went to `responder` for a SYN-ACK that was not seen.
-    #[inline]
-    pub(crate) fn missed(&self, responder: Endpoint) {
-        count(self.pair(responder), BLIND);
-    }
-
-    /// Whether SYN-ACKs of `responder` are to be expected here.
-    #[inline]
-    pub(crate) fn sees(&self, responder: Endpoint) -> bool {
-        let pair = self.pair(responder).load(Ordering::Relaxed);
-        let (answers, blind) = (pair >> 16, pair & 0xffff);
-        answers > 0 && answers * BLIND_PER_ANSWER >= blind
-    }
-
-    /// Halves the counts where it is time. Called on ticks, not per packet.
-    pub(crate) fn age(&self, now: Timestamp) {
-        let halved = self.halved.load(Ordering::Relaxed);
-        if halved != i64::MIN && now.since(Timestamp::from_nanos(halved)) < HALVED_EVERY {
-            return;
+    pub(crate) fn heard(&self, responder: Endpoint, now: Timestamp) {
+        let (place, now) = (self.place(responder), seconds(now));
+        // Once a second at most, so that threads do not take the line from each other with every packet.
+        if place.load(Ordering::Relaxed) != now {
+            place.store(now, Ordering::Relaxed);
         }
-        let won = self
-            .halved
-            .compare_exchange(halved, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-        if won && halved != i64::MIN {
-            for pair in &self.pairs {
-                pair.store(half(pair.load(Ordering::Relaxed)), Ordering::Relaxed);
-            }
-        }
+    }
+
+    /// Whether answers of `responder` are to be expected here.
+    #[inline]
+    pub(crate) fn sees(&self, responder: Endpoint, now: Timestamp) -> bool {
+        let heard = self.place(responder).load(Ordering::Relaxed);
+        // Another thread's time may lie a little ahead.
+        heard != 0 && (seconds(now).wrapping_sub(heard) as i32).unsigned_abs() <= HEARD_FOR
     }
 }
 
-/// Both counts of a pair, halved.
-fn half(pair: u32) -> u32 {
-    pair >> 1 & 0x7fff_7fff
-}
-
-/// Adds to one count of a pair; halves both where it would overflow. A count lost between two threads does no harm.
-fn count(pair: &AtomicU32, what: u32) {
-    let mut now = pair.load(Ordering::Relaxed);
-    if now >> 16 == 0xffff || now & 0xffff == 0xffff {
-        now = half(now);
-    }
-    pair.store(now + what, Ordering::Relaxed);
+fn seconds(at: Timestamp) -> u32 {
+    (at.as_nanos().div_euclid(1_000_000_000) as u32).max(1)
 }
 
 #[cfg(test)]
@@ -102,44 +65,24 @@ mod tests {
     use super::*;
     use std::net::{IpAddr, Ipv4Addr};
 
-    fn fixture() -> (Visibility, Endpoint) {
-        let server = Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 80);
-        (Visibility::new(RandomState::with_seeds(1, 2, 3, 4)), server)
+    const SERVER: Endpoint = Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 80);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_parts(seconds, 0)
     }
 
     #[test]
-    fn one_forged_answer_does_not_outweigh_many_clients() {
-        let (visibility, server) = fixture();
-        assert!(!visibility.sees(server));
-        visibility.saw(server);
-        assert!(visibility.sees(server));
-        for _ in 0..9 {
-            visibility.missed(server);
+    fn whoever_was_heard_is_to_be_heard_for_two_minutes() {
+        for first in [0, 1_750_000_000, -5, i64::from(u32::MAX) - 60] {
+            let visibility = Visibility::new(RandomState::with_seeds(1, 2, 3, 4));
+            assert!(!visibility.sees(SERVER, at(first)));
+            visibility.heard(SERVER, at(first));
+            assert!(visibility.sees(SERVER, at(first)));
+            assert!(visibility.sees(SERVER, at(first + 118)));
+            assert!(!visibility.sees(SERVER, at(first + 122)));
+            visibility.heard(SERVER, at(first + 130));
+            assert!(visibility.sees(SERVER, at(first + 129)), "another thread is a little behind");
+            assert!(visibility.sees(SERVER, at(first + 240)));
         }
-        assert!(!visibility.sees(server));
-    }
-
-    #[test]
-    fn early_acks_beside_their_answers_change_nothing_however_many() {
-        let (visibility, server) = fixture();
-        for _ in 0..200_000 {
-            visibility.saw(server);
-            visibility.missed(server);
-            assert!(visibility.sees(server));
-        }
-    }
-
-    #[test]
-    fn what_is_not_renewed_fades() {
-        let (visibility, server) = fixture();
-        let at = |seconds| Timestamp::from_parts(seconds, 0);
-        visibility.age(at(0));
-        visibility.saw(server);
-        visibility.saw(server);
-        visibility.age(at(599));
-        visibility.age(at(601));
-        assert!(visibility.sees(server));
-        visibility.age(at(1300));
-        assert!(!visibility.sees(server));
     }
 }

@@ -23,6 +23,9 @@ const SURELY: Duration = Duration::from_secs(2);
 /// Set in a word whose attempt ended.
 const ENDED: u16 = 1 << 15;
 
+/// Set in a word whose attempt has a SYN without any option.
+const BARE: u16 = 1 << 13;
+
 /// Where an attempt's word lies. The default is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) u32);
@@ -56,6 +59,8 @@ pub(crate) struct StillOpen {
     pub(crate) syn_ack_copies: u8,
     pub(crate) level: u8,
     pub(crate) originator_is_low: bool,
+    /// Its SYN had no option at all, as no stack sends it; known only while it waits for its grace age.
+    pub(crate) bare: bool,
 }
 
 impl From<&Attempt> for StillOpen {
@@ -66,6 +71,7 @@ impl From<&Attempt> for StillOpen {
             syn_ack_copies: attempt.syn_ack_copies,
             level: attempt.level,
             originator_is_low: attempt.originator_is_low,
+            bare: false,
         }
     }
 }
@@ -86,6 +92,7 @@ fn still_open(word: u16) -> Option<StillOpen> {
         syn_ack_copies: (word >> 5 & 7) as u8,
         level: (word >> 8 & 15) as u8,
         originator_is_low: word >> 12 & 1 == 1,
+        bare: word & BARE != 0,
     };
     (word & ENDED == 0).then_some(open)
 }
@@ -187,7 +194,9 @@ impl Waiting {
     #[inline]
     pub(crate) fn changed(&self, attempt: &Attempt, age: Duration) {
         if let Some(ring) = self.waiting(attempt, age) {
-            ring.word(attempt.ticket.sequence()).store(word(attempt), Ordering::Relaxed);
+            let kept = ring.word(attempt.ticket.sequence());
+            let bare = kept.load(Ordering::Relaxed) & BARE;
+            kept.store(word(attempt) | bare, Ordering::Relaxed);
         }
     }
 
@@ -198,6 +207,15 @@ impl Waiting {
             ring.word(attempt.ticket.sequence()).store(ENDED, Ordering::Relaxed);
         }
     }
+}
+
+/// Open attempts that have not reached their grace age.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Young {
+    /// With a SYN that had no option at all.
+    pub(crate) bare: u64,
+    /// The others.
+    pub(crate) other: u64,
 }
 
 /// The rings of one lane, for the thread that opens attempts in it.
@@ -216,13 +234,32 @@ impl LaneRings {
 
     /// An attempt opened with the ticket last given.
     #[inline]
-    pub(crate) fn opened(&self, ticket: Ticket, level: u8, originator_is_low: bool) {
+    pub(crate) fn opened(&self, ticket: Ticket, level: u8, originator_is_low: bool, bare: bool) {
         if let Some(ring) = self.rings.get(ticket.class()) {
             let sequence = ticket.sequence();
-            let fresh = u16::from(level.min(15)) << 8 | u16::from(originator_is_low) << 12;
+            let fresh = u16::from(level.min(15)) << 8
+                | u16::from(originator_is_low) << 12
+                | if bare { BARE } else { 0 };
             ring.word(sequence).store(fresh, Ordering::Relaxed);
             ring.tail.store((sequence + 1) & SEQUENCE_MASK, Ordering::Relaxed);
         }
+    }
+
+    /// Attempts of all classes that are open and have not reached their grace age, each for as many as it stands for; those with a
+    /// bare SYN apart.
+    pub(crate) fn young(&self) -> Young {
+        let mut young = Young::default();
+        for ring in self.rings.iter() {
+            let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
+            for ahead in 0..tail.wrapping_sub(head) & SEQUENCE_MASK {
+                let word = ring.word(head.wrapping_add(ahead) & SEQUENCE_MASK).load(Ordering::Relaxed);
+                if let Some(open) = still_open(word) {
+                    let count = if open.bare { &mut young.bare } else { &mut young.other };
+                    *count += 1 << open.level;
+                }
+            }
+        }
+        young
     }
 
     /// The oldest attempt of a class reaches its grace age: whether it is still open, and how it stands.
@@ -269,9 +306,10 @@ mod tests {
         let mut opened = Vec::new();
         for level in [0, 0, 4] {
             let ticket = lane.next_ticket(2);
-            lane.opened(ticket, level, true);
+            lane.opened(ticket, level, true, level == 4);
             opened.push(attempt(ticket));
         }
+        assert_eq!(lane.young(), Young { bare: 16, other: 2 });
         waiting.ended(&opened[0], young);
         waiting.changed(&opened[2], young);
         assert!(!waiting.overdue(&opened[1], young));
@@ -284,8 +322,11 @@ mod tests {
             syn_ack_copies: 2,
             level: 4,
             originator_is_low: true,
+            bare: true,
         };
+        assert_eq!(lane.young(), Young { bare: 16, other: 0 });
         assert_eq!(lane.reached(2), Some(changed));
+        assert_eq!(lane.young(), Young::default());
     }
 
     #[test]
@@ -294,10 +335,10 @@ mod tests {
         let lane = waiting.lane().unwrap();
         let old = attempt(lane.next_ticket(0));
         for _ in 0..=SEQUENCE_MASK {
-            lane.opened(lane.next_ticket(0), 0, true);
+            lane.opened(lane.next_ticket(0), 0, true, false);
             lane.reached(0);
         }
-        lane.opened(lane.next_ticket(0), 0, true);
+        lane.opened(lane.next_ticket(0), 0, true, false);
         waiting.ended(&old, Duration::from_secs(63));
         assert!(lane.reached(0).is_some());
     }

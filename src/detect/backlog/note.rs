@@ -1,14 +1,15 @@
 //! Stage 4 of 5, detect: what a queue model needs of an event, in 24 bytes.
 //!
-//! Most events say nothing about a queue; the others are kept from the packet thread to the end of a bin.
+//! Most events say nothing about a queue; the others are kept from the packet thread to the end of a bin, or a share of them that
+//! depends on nothing but what they say.
 
-use crate::detect::hash::KeyedHash;
+use crate::detect::hash::{KeyedHash, finish};
 use crate::time::Timestamp;
 use crate::track::event::{EventKind, HandshakeEvent, HandshakeState, Outcome};
 use std::time::Duration;
 
 /// What happened, as far as a queue is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::detect) enum What {
     /// A SYN came.
     Asked,
@@ -42,6 +43,9 @@ pub(in crate::detect) struct Note {
 }
 
 const _: () = assert!(size_of::<Note>() == 24);
+
+/// The largest level of a weight that 32 bits hold: no count of a queue goes further.
+const MOST: u8 = 31;
 
 impl Note {
     /// What an event says about a queue, if anything.
@@ -87,6 +91,23 @@ impl Note {
         })
     }
 
+    /// Zeros of a fair coin tossed by its attempt: at least n in one of 2^n attempts, and by each note of one the same. By when it opened
+    /// as well, because one originator may begin any number from one port. Nobody outside knows the key, so nobody chooses.
+    #[inline]
+    pub(in crate::detect) fn coin(&self) -> u32 {
+        finish(self.orig ^ self.opened().as_nanos() as u64).trailing_zeros()
+    }
+
+    /// Puts notes in order of time; where two are of one moment, in one that depends on nothing but what they say.
+    pub(in crate::detect) fn rank(&self) -> impl Ord + use<> {
+        (self.ts, self.orig, self.what, self.age, self.number, self.level, self.seat)
+    }
+
+    /// The same for `2^level` attempts, of which it is the one that was kept.
+    pub(in crate::detect) fn standing_for(&self, level: u8) -> Self {
+        Self { level: self.level.saturating_add(level).min(MOST), ..*self }
+    }
+
     /// When its attempt opened, to the microsecond: the same by every note of one attempt.
     pub(super) fn opened(&self) -> Timestamp {
         let opened = self.ts.minus(self.age());
@@ -95,7 +116,7 @@ impl Note {
     }
 
     /// How many attempts it stands for.
-    pub(super) fn weight(&self) -> u32 {
+    pub(in crate::detect) fn weight(&self) -> u32 {
         1 << u32::from(self.level)
     }
 

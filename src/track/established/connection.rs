@@ -3,7 +3,7 @@
 //! Stores nothing, counts nothing, reads no clock. Sequence numbers decide: a segment whose numbers do not fit what both sides
 //! said before changes nothing, so that a forger who does not see the connection cannot make a finding.
 
-use super::Opening;
+use super::{Loss, Opening};
 use crate::decode::segment::{Segment, SegmentKind, SeqNumber, TcpFlags};
 use std::time::Duration;
 
@@ -14,8 +14,17 @@ const BEHIND: u32 = 1 << 16;
 /// of a segment once in 2^23 tries.
 const AHEAD: u32 = 1 << 20;
 
-/// Repetitions without an answer from which a connection is suspected: R1 of RFC 9293 section 3.8.3, at least 3.
+/// Repetitions without an answer from which a connection is suspected: R1 of RFC 9293 section 3.8.3, at least 3. What is repeated
+/// comes before them, a first probe as well.
 const TRIES: u8 = 3;
+
+/// No stack repeats itself more often without an answer (Linux tcp_retries2, 15; tcp_keepalive_probes, 9; Windows 10): whoever goes on
+/// is answered where this tap does not see it.
+const GIVES_UP: u8 = 15;
+
+/// Data comes again after twice the pause before (RFC 6298 section 5.5) until that is at its longest, which need not be less than
+/// 60 s (section 2.5), in units of a gap.
+const LONGEST: u16 = 60_000 / 16;
 
 /// Repetitions closer together than this are one: half of the least retransmission time-out of Linux (TCP_RTO_MIN, 200 ms).
 const APART: u32 = 100;
@@ -53,6 +62,17 @@ pub(crate) enum Found {
     Suspected(Duration),
 }
 
+/// What there is to know beside a segment and its connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    /// Network time, milliseconds modulo 2^32.
+    pub(super) now: u32,
+    /// Milliseconds.
+    pub(super) suspect_after: u32,
+    /// ISN and age of the attempt that the segment's sender has open on the tuple.
+    pub(super) attempt: Option<(SeqNumber, Duration)>,
+}
+
 const ORIGINATOR_IS_HIGH: u8 = 1;
 /// And the bit above it for the higher side: it holds the connection, for it said more than its part of the handshake.
 const HOLDS: u8 = 1 << 1;
@@ -84,7 +104,7 @@ pub(super) struct Connection {
     reset: u16,
     /// Time to live of each side's segments; 0 before the first.
     ttl: [u8; 2],
-    /// Repetitions without an answer, each at least as long after the one before as that after the one before it.
+    /// Repetitions without an answer, at the pace of probes or with back-off.
     tries: u8,
     flags: u8,
 }
@@ -170,20 +190,25 @@ impl Connection {
         segment.ack.0 == self.acked[side] && segment.seq.0 == self.next[side]
     }
 
+    /// Whether a segment of `side` is one of the responder, who takes part in the connection.
+    pub(super) fn is_word_of_responder(&self, side: usize, segment: &Segment) -> bool {
+        let of_originator = side == usize::from(self.has(ORIGINATOR_IS_HIGH));
+        !of_originator
+            && matches!(segment.kind, SegmentKind::Ack | SegmentKind::Fin)
+            && self.fits(side, segment)
+    }
+
     /// Takes a segment of `side`: whether the connection is still followed, and what was found.
     pub(super) fn take(
         &mut self,
         side: usize,
         segment: &Segment,
-        now: u32,
-        suspect_after: u32,
-        attempt: Option<(SeqNumber, Duration)>,
+        context: &Context,
+        loss: &mut Loss,
     ) -> (bool, Option<Finding>) {
         match segment.kind {
-            SegmentKind::Rst => self.reset(side, segment, now, attempt),
-            SegmentKind::Ack if self.fits(side, segment) => {
-                (true, self.spoken(side, segment, now, suspect_after))
-            }
+            SegmentKind::Rst => self.reset(side, segment, context),
+            SegmentKind::Ack if self.fits(side, segment) => (true, self.spoken(side, segment, context, loss)),
             // Whoever closes in good order is not gone; what follows a FIN is no discovery.
             SegmentKind::Fin if self.fits(side, segment) => (false, None),
             // It has not taken the handshake's last acknowledgement: its accept queue is full, or that was lost.
@@ -207,7 +232,14 @@ impl Connection {
             && between(segment.seq.0, self.acked[other], self.next[side])
     }
 
-    fn spoken(&mut self, side: usize, segment: &Segment, now: u32, suspect_after: u32) -> Option<Finding> {
+    fn spoken(
+        &mut self,
+        side: usize,
+        segment: &Segment,
+        context: &Context,
+        loss: &mut Loss,
+    ) -> Option<Finding> {
+        let Context { now, suspect_after, .. } = *context;
         let other = 1 - side;
         let (seq, len) = (segment.seq.0, u32::from(segment.payload_len));
         let end = seq.wrapping_add(len);
@@ -233,15 +265,15 @@ impl Connection {
         if len > 0 || probe {
             if !self.has(WAITS) {
                 self.set(WAITS, true);
-                (self.asked, self.gap, self.tries) = (now, 0, u8::from(repeated));
+                (self.asked, self.gap, self.tries) = (now, 0, 0);
             } else if repeated && silence >= APART {
                 let gap = u16::try_from(silence / 16).unwrap_or(u16::MAX);
-                // Back-off, or the even pace of probes; a quarter less is the clock's and the path's.
-                tried = u32::from(gap) * 4 >= u32::from(self.gap) * 3;
+                tried = in_pace(gap, self.gap, probe);
                 self.tries = if tried { self.tries.saturating_add(1) } else { 1 };
                 self.gap = gap;
             }
         }
+        self.note_loss(side, segment, loss);
         if is_after_or_at(end, self.next[side]) {
             self.next[side] = end;
         }
@@ -259,20 +291,29 @@ impl Connection {
         let waited = (now.wrapping_sub(self.asked) as i32).max(0).unsigned_abs();
         // Whose segments the tap never sees is silent only to us.
         let silent = self.ttl[other] != 0 && self.both_hold() && waited >= suspect_after;
-        if tried && self.tries >= TRIES && silent && !self.is_suspected() {
+        if self.tries > GIVES_UP {
+            self.set(SUSPECTED, false);
+        } else if tried && self.tries >= TRIES && silent && !self.is_suspected() && !loss.explains(self.tries)
+        {
             self.set(SUSPECTED, true);
             return Some(self.found(Found::Suspected(Duration::from_millis(u64::from(waited))), other));
         }
         None
     }
 
-    fn reset(
-        &mut self,
-        side: usize,
-        segment: &Segment,
-        now: u32,
-        attempt: Option<(SeqNumber, Duration)>,
-    ) -> (bool, Option<Finding>) {
+    /// Notes whether a segment of `side` that fits leaves a hole in the numbers, before they are brought up to it.
+    fn note_loss(&self, side: usize, segment: &Segment, loss: &mut Loss) {
+        let beyond = |number: u32, next: u32| number != next && is_after_or_at(number, next);
+        if beyond(segment.seq.0, self.next[side]) || beyond(segment.ack.0, self.next[1 - side]) {
+            loss.missed();
+        }
+        if segment.payload_len > 1 && is_after_or_at(segment.seq.0, self.next[side]) {
+            loss.seen();
+        }
+    }
+
+    fn reset(&mut self, side: usize, segment: &Segment, context: &Context) -> (bool, Option<Finding>) {
+        let Context { now, attempt, .. } = *context;
         let other = 1 - side;
         let flight = self.next[side].wrapping_sub(self.acked[other]);
         if segment.seq.0.wrapping_sub(self.acked[other]) > flight {
@@ -303,6 +344,15 @@ impl Connection {
         }
         (false, None)
     }
+}
+
+/// Whether a repetition came at the pace of one who hears nothing, so long after another: probes come evenly or with back-off, data
+/// with back-off only; a quarter less is the clock's and the path's.
+fn in_pace(gap: u16, before: u16, probe: bool) -> bool {
+    let (gap, before) = (u32::from(gap), u32::from(before));
+    let even = gap * 4 >= before * 3;
+    let backs_off = gap * 2 >= before * 3 || (even && before >= u32::from(LONGEST) * 3 / 4);
+    backs_off || (probe && even)
 }
 
 /// Milliseconds of a unit of the time of a reset.

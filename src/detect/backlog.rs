@@ -9,6 +9,7 @@ mod deferral;
 mod displaced;
 mod growth;
 mod mode;
+mod neglect;
 pub(super) mod note;
 pub mod profile;
 mod queue;
@@ -178,6 +179,7 @@ impl BacklogModel {
             capacity: self.limit()?.entries,
             backlog: self.pruning_backlog()?,
             rate: self.growth.rate(),
+            passing: self.recent.passing(),
             horizon: HORIZON,
         };
         self.queue.time_to(&question, self.now)
@@ -251,6 +253,7 @@ impl BacklogModel {
                     self.deferral.completed(weight);
                 }
                 self.growth.add(-i64::from(weight));
+                self.recent.left(weight, note.age());
                 self.leave(note);
             }
         }

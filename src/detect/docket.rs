@@ -235,6 +235,8 @@ impl Court {
         let severity = watch.severity(kind, &features);
         if kind != told.kind || severity > told.severity {
             told.evidence = tell::evidence(watch, &features, &self.config, keys, visibility);
+        } else if lasts {
+            tell::queue::follow(&mut told.evidence, watch, &self.config);
         }
         self.episodes.review(incident, (bin.number, bin.end), kind, severity);
     }

@@ -209,7 +209,9 @@ pub struct ServerView {
     pub backlog_occupancy: f64,
     /// There is no model of its queue: these are the embryonic connections with a SYN-ACK, of which the server may hold fewer.
     pub backlog_occupancy_estimated: bool,
-    /// Its size; none where neither configured nor learned.
+    /// Entries that fit into it, so that the occupancy never exceeds it: one more than the configured backlog where the host is Linux,
+    /// which takes another for as long as it does not hold more than the backlog (include/net/inet_connection_sock.h,
+    /// `inet_csk_reqsk_queue_is_full`). None where neither configured nor learned.
     pub backlog_limit: Option<u64>,
     /// The size was learned from when the server sent cookies or dropped.
     pub backlog_limit_estimated: bool,

@@ -341,8 +341,7 @@ fn add(sum: &mut ServerView, view: &ServerView) {
         sum.mode = view.mode;
         sum.mode_confidence = view.mode_confidence;
         sum.evidence.clone_from(&view.evidence);
-    }
-    if sum.backlog_limit.is_none() {
+        // The size of the queue that is meant, not of another.
         (sum.backlog_limit, sum.backlog_limit_estimated) = (view.backlog_limit, view.backlog_limit_estimated);
     }
     let full = sum.backlog_time_to_full_seconds.into_iter().chain(view.backlog_time_to_full_seconds);

@@ -18,7 +18,6 @@ use crate::time::Timestamp;
 use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use crate::track::flow::Flow;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 /// Servers a thread can count apart within one tick beyond the known ones; what is more is counted by prefix.
 pub(super) const UNKNOWN_SLOTS: usize = 4096;
@@ -33,10 +32,10 @@ pub(super) const STRAY_SETS: usize = 64;
 
 /// A copy of a SYN beyond this many was not sent by a stack within the first 4 s (science 3.1).
 const COPIES_OF_A_STACK: u8 = 4;
-/// The shortest time after which a stack repeats a SYN-ACK is 1 s; half of it tells copies made by a tap apart.
-const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
-/// By then every stack has repeated a SYN-ACK once, and hardly any twice: half of what lies between 1 s and 3 s.
-const FIRST_REPETITION: Duration = Duration::from_secs(2);
+/// From which of a server's timers on a SYN-ACK that comes after its ACK was not taken. One is explained otherwise: the ACK was lost
+/// behind the sensor, or the server waits for data (`TCP_DEFER_ACCEPT`), asks once more at the end of that, and takes the answer
+/// (net/ipv4/inet_connection_sock.c, `syn_ack_recalc`).
+const TURNED_AWAY: u8 = 2;
 
 /// What one packet thread saw since the last tick.
 #[derive(Debug)]
@@ -249,11 +248,9 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
             }
             hear(tally, event.ts);
         }
-        EventKind::SynAckRetransmitted { after_ack, age, count } => {
+        EventKind::SynAckRetransmitted { after_ack, count, .. } => {
             if after_ack {
-                // What comes only later was deferred until data comes (net/ipv4/tcp_minisocks.c, `tcp_check_req`), not
-                // turned away.
-                if (SHORTEST_REPETITION..FIRST_REPETITION).contains(&age) {
+                if count >= TURNED_AWAY {
                     tally.count(Count::AnswerAfterAck, 1);
                 }
             } else if count == 1 {

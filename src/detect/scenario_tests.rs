@@ -156,8 +156,8 @@ impl Traffic {
             Fate::NotAccepted => {
                 self.say(t + 0.01, flow, answered(0.01, false));
                 self.say(t + 0.02, flow, closed(Outcome::Completed, SynReceived, 0.02, false));
-                for after in [1.0, 3.0] {
-                    let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(after), count: 0 };
+                for (count, after) in [(1, 1.0), (2, 3.0)] {
+                    let kind = EventKind::SynAckRetransmitted { after_ack: true, age: secs(after), count };
                     self.say(t + after, flow, kind);
                 }
             }

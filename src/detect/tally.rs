@@ -39,7 +39,7 @@ pub(super) enum Count {
     Copies,
     /// First repetitions of a SYN-ACK.
     AnswerRepeated,
-    /// SYN-ACKs at least half a second after the attempt, though the originator had acknowledged.
+    /// SYN-ACKs that came again after the ACK, by the second of the server's timers or a later one.
     AnswerAfterAck,
     /// Completed, and the server went on as if the ACK had not come; weighted.
     NotTaken,

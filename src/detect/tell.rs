@@ -117,7 +117,7 @@ pub(super) fn evidence(
             features.answer_after_ack,
             (0.1 * features.completed).max(10.0),
             format!(
-                "{:.0} SYN-ACKs came again after the ACK: the accept queue did not take the connection",
+                "{:.0} SYN-ACKs came again though they had been acknowledged twice: the accept queue did not take the connection",
                 features.answer_after_ack
             ),
         ));
@@ -203,6 +203,7 @@ pub(super) fn view(
     );
     let [sent, received, ..] = watch.gauges;
     let (mode, confidence) = watch.mode(&features);
+    let (held, size) = queue::without_model(watch, servers);
     ServerView {
         server: name(watch, servers),
         endpoint: if let Key::Server(at) = watch.key { Some(at) } else { None },
@@ -212,9 +213,9 @@ pub(super) fn view(
         unresolved: watch.totals[2],
         embryonic_syn_sent: sent.unsigned_abs(),
         embryonic_syn_received: received.unsigned_abs(),
-        backlog_occupancy: received as f64,
+        backlog_occupancy: held,
         backlog_occupancy_estimated: true,
-        backlog_limit: watch.settings.backlog,
+        backlog_limit: size,
         backlog_limit_estimated: false,
         backlog_time_to_full_seconds: None,
         profile: None,

@@ -23,14 +23,28 @@ pub struct Case {
     /// Every forged source acknowledges the SYN-ACK, in vain: by turns with a number one too high and with a wrong checksum, 20 ms
     /// after it and 1.3 s after it.
     pub in_vain: bool,
-    /// Real connections a second, each of which sends a byte and closes.
-    pub clients: f64,
-    /// Real connections a second that never send anything.
-    pub silent: f64,
+    /// Every forged SYN is followed by an ACK of any number, by turns 1 ms and 0.3 s after it.
+    pub any_ack: bool,
+    /// Real connections.
+    pub clients: Vec<Clients>,
     /// The server takes connections; else they stay in its accept queue.
     pub accepts: bool,
     /// `TCP_DEFER_ACCEPT` of the listener, seconds; 0: none.
     pub defer: u32,
+}
+
+/// Real connections, each of which sends a byte some time after its handshake and closes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clients {
+    /// Of them a second.
+    pub rate: f64,
+    /// When each sends its byte, seconds after its handshake; never where infinite.
+    pub speak_after: f64,
+}
+
+/// So many a second, each of which speaks so long after its handshake.
+fn clients(rate: f64, speak_after: f64) -> Clients {
+    Clients { rate, speak_after }
 }
 
 impl Case {
@@ -81,24 +95,54 @@ fn mixed() -> Vec<Case> {
         let size = f64::from(backlog);
         let flood = Case { backlog, rate: size / 20.0, seconds: 84.0, ..Case::default() };
         let hard = Case { rate: size / 5.0, seconds: 70.0, ..flood.clone() };
+        let calm = Case { rate: 1.0, seconds: 60.0, ..flood.clone() };
         for (name, case) in [
-            ("clients", Case { clients: 20.0, accepts: true, ..flood.clone() }),
-            ("clients-flooded", Case { clients: 20.0, accepts: true, ..hard.clone() }),
+            ("clients", Case { clients: vec![clients(20.0, 0.0)], accepts: true, ..flood.clone() }),
+            ("clients-flooded", Case { clients: vec![clients(20.0, 0.0)], accepts: true, ..hard.clone() }),
             ("duplicates", Case { duplicates: 0.3, ..flood.clone() }),
             ("duplicates-flooded", Case { duplicates: 0.3, ..hard.clone() }),
             ("resets", Case { resets: 0.5, ..flood.clone() }),
             ("resets-flooded", Case { resets: 0.5, ..hard.clone() }),
             ("in-vain", Case { in_vain: true, ..flood.clone() }),
-            ("not-accepting", Case { rate: 1.0, seconds: 60.0, clients: size / 10.0, ..flood.clone() }),
+            ("not-accepting", Case { clients: vec![clients(size / 10.0, 0.0)], ..calm.clone() }),
+            // Nobody accepts, and a bare ACK would be waited upon too: some speak at once, some late, some never.
+            (
+                "not-accepting-1s",
+                Case {
+                    clients: vec![
+                        clients(size / 20.0, 0.0),
+                        clients(size / 40.0, 0.5),
+                        clients(size / 80.0, 3.0),
+                        clients(size / 80.0, f64::INFINITY),
+                    ],
+                    defer: 1,
+                    ..calm.clone()
+                },
+            ),
             (
                 "deferring",
                 Case {
-                    rate: 1.0,
-                    clients: 10.0,
-                    silent: size / 128.0,
+                    clients: vec![clients(10.0, 0.0), clients(size / 128.0, f64::INFINITY)],
                     defer: 5,
                     seconds: 80.0,
-                    ..flood.clone()
+                    accepts: true,
+                    ..calm.clone()
+                },
+            ),
+            // The SYN-ACK comes again when one of a full accept queue would.
+            (
+                "deferring-1s",
+                Case {
+                    clients: vec![
+                        clients(5.0, 0.0),
+                        clients(size / 64.0, 0.5),
+                        clients(size / 64.0, 3.0),
+                        clients(size / 64.0, f64::INFINITY),
+                    ],
+                    defer: 1,
+                    seconds: 80.0,
+                    accepts: true,
+                    ..calm.clone()
                 },
             ),
         ] {
@@ -177,5 +221,23 @@ fn together() -> Vec<Group> {
             max_syn_backlog: 4096,
             cases: all(&BACKLOGS, &[SHARES[4], SHARES[6]]),
         },
+        Group {
+            name: "any-ack",
+            alone: false,
+            cookies: 1,
+            max_syn_backlog: 4096,
+            cases: any_ack(all(&[128, 511], &[SHARES[5], SHARES[6]])),
+        },
+        Group {
+            name: "any-ack-no-cookies",
+            alone: false,
+            cookies: 0,
+            max_syn_backlog: 4096,
+            cases: any_ack(all(&[128, 511], &[SHARES[5], SHARES[6]])),
+        },
     ]
+}
+
+fn any_ack(cases: Vec<Case>) -> Vec<Case> {
+    cases.into_iter().map(|case| Case { any_ack: true, ..case }).collect()
 }

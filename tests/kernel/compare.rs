@@ -4,7 +4,7 @@ use super::truth::{Packet, SERVER, Truth};
 use halfopen::config::{DetectConfig, ServerConfig, TableConfig};
 use halfopen::detect::backlog::BacklogModel;
 use halfopen::detect::backlog::profile::Profile;
-use halfopen::detect::incident::{IncidentKind, JournalEntry, ServerView};
+use halfopen::detect::incident::{Incident, IncidentKind, JournalEntry, ServerView};
 use halfopen::detect::observe::Observations;
 use halfopen::detect::{CaptureLoss, Detector};
 use halfopen::time::Timestamp;
@@ -116,6 +116,8 @@ pub struct Seen {
     pub views: Vec<ServerView>,
     /// What the journal says.
     pub journal: Vec<JournalEntry>,
+    /// The incident of the server that ran at each sample.
+    pub incidents: Vec<Option<Incident>>,
     /// How the server treated SYNs, by the incidents that ran at the samples.
     pub told_modes: BTreeSet<&'static str>,
 }
@@ -153,6 +155,7 @@ pub fn seen_from(truth: &Truth, configured: bool, later: Duration) -> Seen {
     let mut packets = truth.packets.iter().peekable();
     let mut now = truth.samples[0].at.minus(Duration::from_secs(60)).plus(later);
     let (mut views, mut journal, mut told_modes) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut incidents = Vec::new();
     for sample in &truth.samples {
         while now <= sample.at {
             while let Some(packet) = packets.next_if(|packet| packet.at <= now) {
@@ -165,9 +168,11 @@ pub fn seen_from(truth: &Truth, configured: bool, later: Duration) -> Seen {
             now = now.plus(Duration::from_millis(500));
         }
         views.push(detector.servers(1).swap_remove(0));
-        told_modes.extend(detector.incidents().iter().map(|incident| incident.server_mode.as_label()));
+        let told = detector.incidents();
+        told_modes.extend(told.iter().map(|incident| incident.server_mode.as_label()));
+        incidents.push(told.into_iter().find(|incident| incident.ended_at.is_none()));
     }
-    Seen { views, journal, told_modes }
+    Seen { views, journal, incidents, told_modes }
 }
 
 fn include((low, high): (u64, u64), value: u64) -> (u64, u64) {
@@ -183,8 +188,13 @@ pub fn began(truth: &Truth) -> f64 {
 /// When the server first refused a SYN its place, seconds since the first sample: it sent a SYN-ACK that it never repeated, or
 /// nothing. Told from the packets, by hindsight; none where it never did.
 pub fn first_refusal(truth: &Truth) -> Option<f64> {
-    let connections = truth.packets.iter().map(|packet| packet.connection + 1).max()? as usize;
-    let mut seen = vec![(Timestamp::EPOCH, 0_u32, false); connections];
+    refusals(truth).first().copied()
+}
+
+/// When it did, each time.
+fn refusals(truth: &Truth) -> Vec<f64> {
+    let connections = truth.packets.iter().map(|packet| packet.connection + 1).max().unwrap_or(0);
+    let mut seen = vec![(Timestamp::EPOCH, 0_u32, false); connections as usize];
     for packet in &truth.packets {
         let (opened, answers, ended) = &mut seen[packet.connection as usize];
         match packet.what {
@@ -196,10 +206,24 @@ pub fn first_refusal(truth: &Truth) -> Option<f64> {
     }
     let first = truth.samples[0].at;
     // The last ones had no time to repeat.
-    let end = truth.samples.last()?.at.minus(Duration::from_secs(2));
+    let end = truth.samples.last().unwrap().at.minus(Duration::from_secs(2));
     let refused = seen.iter().filter(|(opened, answers, ended)| *answers < 2 && !ended && *opened < end);
-    let at = refused.map(|(opened, ..)| *opened).min()?;
-    Some(at.as_secs_f64() - first.as_secs_f64())
+    let mut times: Vec<f64> =
+        refused.map(|(opened, ..)| opened.as_secs_f64() - first.as_secs_f64()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// From when to when it refused SYNs at least once a second.
+pub fn stretches(truth: &Truth) -> Vec<(f64, f64)> {
+    let mut stretches: Vec<(f64, f64)> = Vec::new();
+    for at in refusals(truth) {
+        match stretches.last_mut() {
+            Some((_, to)) if at - *to <= 1.0 => *to = at,
+            _ => stretches.push((at, at)),
+        }
+    }
+    stretches
 }
 
 /// How far the model was off.

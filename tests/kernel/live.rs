@@ -1,6 +1,6 @@
 //! Runs a group of cases between two namespaces and returns what the kernel did.
 
-use super::case::{Case, Group, WATCHED};
+use super::case::{Case, Clients, Group, WATCHED};
 use super::parties::{LISTENING, MOVED, SAMPLE, SENT};
 use super::support::helper;
 use super::support::namespaces::Namespaces;
@@ -41,14 +41,13 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     let deferring: Vec<Process> =
         group.cases.iter().filter(|case| case.defer > 0).map(|case| defer(servers, case)).collect();
     let plain = group.cases.iter().filter(|case| case.defer == 0);
-    let ports = plain.map(|case| format!("{}:{}:{}", case.port, case.backlog, case.accepts));
-    let ports: Vec<String> = ports.collect();
-    let mut server =
-        Process::start(&mut helper::command(servers, &format!("serve {WATCHED} {}", ports.join(" "))));
+    let ports = plain.map(|case| format!(" {}:{}:{}", case.port, case.backlog, case.accepts));
+    let ports: String = ports.collect();
+    let mut server = Process::start(&mut helper::command(servers, &format!("serve {WATCHED}{ports}")));
     server.wait_for_line(LISTENING, PATIENCE);
     let floods = group.cases.iter().map(|case| {
-        let Case { port, rate, even, start, seconds, duplicates, resets, .. } = case;
-        format!("{port}:{rate}:{even}:{start}:{seconds}:{duplicates}:{resets}")
+        let Case { port, rate, even, start, seconds, duplicates, resets, any_ack, .. } = case;
+        format!("{port}:{rate}:{even}:{start}:{seconds}:{duplicates}:{resets}:{any_ack}")
     });
     let floods = format!("flood {}", floods.collect::<Vec<_>>().join(" "));
     let in_vain = group.cases.iter().filter(|case| case.in_vain).map(|case| case.port.to_string());
@@ -61,9 +60,9 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     });
     let mut flood = Process::start(&mut helper::command(&namespaces.originators, &floods));
     let mut clients = String::new();
-    for Case { port, clients: speaking, silent, seconds, .. } in &group.cases {
-        for (rate, speaks) in [(*speaking, true), (*silent, false)].iter().filter(|(rate, _)| *rate > 0.0) {
-            write!(clients, " {port}:{rate}:{seconds}:{speaks}").unwrap();
+    for Case { port, clients: real, seconds, .. } in &group.cases {
+        for Clients { rate, speak_after } in real {
+            write!(clients, " {port}:{rate}:{seconds}:{speak_after}").unwrap();
         }
     }
     let clients = (!clients.is_empty())
@@ -117,13 +116,15 @@ pub fn run_group(group: &Group) -> Option<Vec<Truth>> {
     Some(truths.collect())
 }
 
-/// A listener with `TCP_DEFER_ACCEPT`, which neither the standard library nor socket2 can set. It closes what it accepts.
+/// A listener with `TCP_DEFER_ACCEPT`, which neither the standard library nor socket2 can set. It closes what it accepts, or accepts
+/// nothing.
 fn defer(servers: &str, case: &Case) -> Process {
-    let Case { port, backlog, defer, .. } = case;
+    let Case { port, backlog, defer, accepts, .. } = case;
+    let then = if *accepts { "while (accept(C, S)) { close(C) }" } else { "sleep" };
     let script = format!(
         "use Socket; $| = 1; socket(S, PF_INET, SOCK_STREAM, 0) or die; setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1); \
          setsockopt(S, 6, 9, pack('i', {defer})) or die; bind(S, sockaddr_in({port}, INADDR_ANY)) or die; \
-         listen(S, {backlog}) or die; print \"{LISTENING}\\n\"; while (accept(C, S)) {{ close(C) }}"
+         listen(S, {backlog}) or die; print \"{LISTENING}\\n\"; {then}"
     );
     let mut process = Process::start(Namespaces::command(servers, "perl").args(["-e", &script]));
     process.wait_for_line(LISTENING, PATIENCE);

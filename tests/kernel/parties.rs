@@ -92,14 +92,15 @@ fn read_to_end(mut stream: TcpStream) {
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
-/// Makes real connections to every `port:rate:seconds:speaks` at once, each of which sends a byte and closes, or keeps silent.
+/// Makes real connections to every `port:rate:seconds:after` at once, each of which sends a byte so long after its handshake and
+/// closes, or keeps silent.
 fn clients(ports: &[&str]) {
     std::thread::scope(|scope| {
         for spec in ports {
-            let [port, rate, seconds, speaks] = spec.split(':').collect::<Vec<_>>()[..] else {
+            let [port, rate, seconds, after] = spec.split(':').collect::<Vec<_>>()[..] else {
                 panic!("{spec}")
             };
-            let speaks = speaks == "true";
+            let after: f64 = after.parse().unwrap();
             let address: SocketAddr = format!("{}:{port}", namespaces::SERVER).parse().unwrap();
             let (rate, seconds): (f64, f64) = (rate.parse().unwrap(), seconds.parse().unwrap());
             scope.spawn(move || {
@@ -113,11 +114,10 @@ fn clients(ports: &[&str]) {
                         else {
                             return;
                         };
-                        if speaks {
+                        std::thread::sleep(Duration::try_from_secs_f64(after).unwrap_or(SILENCE));
+                        if after.is_finite() {
                             let _ = stream.write_all(b"x");
                             read_to_end(stream);
-                        } else {
-                            std::thread::sleep(SILENCE);
                         }
                     });
                 }
@@ -157,18 +157,18 @@ fn counters() -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Sends forged SYNs to every `port:rate:even:start:seconds:duplicates:resets`, each at its own rate.
+/// Sends forged SYNs to every `port:rate:even:start:seconds:duplicates:resets:any_ack`, each at its own rate.
 fn flood(floods: &[&str]) {
     let mut scenario = Scenario::new(4, Duration::from_secs(600));
     let mut shares = BTreeMap::new();
     for spec in floods {
-        let [port, rate, even, start, seconds, duplicates, resets] = spec.split(':').collect::<Vec<_>>()[..]
-        else {
+        let words = spec.split(':').collect::<Vec<_>>();
+        let [port, rate, even, start, seconds, duplicates, resets, any_ack] = words[..] else {
             panic!("{spec}")
         };
         let servers = Targets::try_from(format!("{}:{port}", namespaces::SERVER)).unwrap();
         let share = |text: &str| text.parse::<f64>().unwrap();
-        shares.insert(port.parse::<u16>().unwrap(), (share(duplicates), share(resets)));
+        shares.insert(port.parse::<u16>().unwrap(), (share(duplicates), share(resets), any_ack == "true"));
         scenario = scenario.with(Traffic::Flood(Flood {
             servers,
             rate: rate.parse().unwrap(),
@@ -206,12 +206,16 @@ fn flood(floods: &[&str]) {
             send(at, &frame);
         }
         send(due, &frame);
-        let (duplicates, resets) = shares[&u16::from_be_bytes([frame[36], frame[37]])];
+        let (duplicates, resets, any_ack) = shares[&u16::from_be_bytes([frame[36], frame[37]])];
         if random.chance(duplicates) {
             let after = Duration::from_millis(600 + random.below(2000));
             later.push(Reverse((due + after, frame.clone())));
         } else if random.chance(resets) {
             later.push(Reverse((due + Duration::from_millis(300), reset(&frame))));
+        } else if any_ack {
+            let number = random.below(1 << 32) as u32;
+            let after = Duration::from_millis(if number & 1 == 0 { 1 } else { 300 });
+            later.push(Reverse((due + after, following(&frame, TcpFlags::ACK, number))));
         }
     }
     println!("{SENT}{}", stream.tally().attempts);
@@ -219,6 +223,11 @@ fn flood(floods: &[&str]) {
 
 /// The reset that the owner of a forged address would send to the SYN-ACK: at the SYN's sequence number and one.
 fn reset(syn: &[u8]) -> Vec<u8> {
+    following(syn, TcpFlags::RST, 0)
+}
+
+/// The segment that follows a SYN.
+fn following(syn: &[u8], flags: u8, ack: u32) -> Vec<u8> {
     let four = |at: usize| -> [u8; 4] { syn[at..at + 4].try_into().unwrap() };
     let two = |at: usize| u16::from_be_bytes([syn[at], syn[at + 1]]);
     let end = |address: usize, port: usize| Endpoint::new(IpAddr::from(four(address)), two(port));
@@ -227,7 +236,7 @@ fn reset(syn: &[u8]) -> Vec<u8> {
     let wire =
         Wire { to: syn[..6].try_into().unwrap(), from: syn[6..12].try_into().unwrap(), ..Wire::default() };
     let mut frame = Vec::new();
-    wire.write(&Packet { flags: TcpFlags::RST, ..packet }, &mut frame);
+    wire.write(&Packet { flags, ack, ..packet }, &mut frame);
     frame
 }
 

@@ -13,7 +13,8 @@
 //!
 //! Packets: `S` a SYN with a new sequence number (which opens the next connection), `D` the same SYN again, `A` a SYN-ACK, `B` a
 //! SYN-ACK with another sequence number than before, `K` an ACK of the SYN-ACK, `P` the same with data, `W` an ACK with the next number
-//! but one, `R` a reset by the originator, `F` one by the server that acknowledges, `G` one that does not, at the number of `W`. Addresses and sequence numbers mean nothing to the queue and are made up on reading.
+//! but one, `R` a reset by the originator, `F` one by the server that acknowledges, `G` one that does not, at the number of `W`,
+//! `X` an ACK of any number, `Y` the server's reset at that number. Addresses and sequence numbers mean nothing to the queue and are made up on reading.
 
 use halfopen::decode::segment::{Endpoint, Segment, SegmentKind, SeqNumber, TcpFlags};
 use halfopen::time::Timestamp;
@@ -171,15 +172,16 @@ impl Packet {
         // Any numbers will do, so long as they differ from one connection to the next.
         let isn = number.wrapping_mul(0x9e37_79b9) ^ 0x5bd1_e995;
         let answer = !isn.rotate_left(7);
+        let any = answer.rotate_left(13) ^ 0x1234_5678;
         let address = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() | (number & 0x1_ffff));
         let originator = Endpoint::new(IpAddr::V4(address), 1024 + (number >> 17) as u16);
         let (flags, from_originator) = match self.what {
             b'S' | b'D' => (TcpFlags::SYN, true),
             b'A' | b'B' => (TcpFlags::SYN | TcpFlags::ACK, false),
-            b'K' | b'P' | b'W' => (TcpFlags::ACK, true),
+            b'K' | b'P' | b'W' | b'X' => (TcpFlags::ACK, true),
             b'R' => (TcpFlags::RST, true),
             b'F' => (TcpFlags::RST | TcpFlags::ACK, false),
-            b'G' => (TcpFlags::RST, false),
+            b'G' | b'Y' => (TcpFlags::RST, false),
             other => panic!("'{}' is no packet", other as char),
         };
         let answer = if self.what == b'B' { answer.wrapping_add(1) } else { answer };
@@ -188,6 +190,8 @@ impl Packet {
             b'A' | b'B' | b'F' => (answer, isn.wrapping_add(1)),
             b'W' => (isn.wrapping_add(1), answer.wrapping_add(2)),
             b'G' => (answer.wrapping_add(2), 0),
+            b'X' => (isn.wrapping_add(1), any),
+            b'Y' => (any, 0),
             _ => (isn.wrapping_add(1), answer.wrapping_add(1)),
         };
         let (src, dst) = if from_originator { (originator, SERVER) } else { (SERVER, originator) };
@@ -220,6 +224,8 @@ struct Connection {
     number: u32,
     isn: SeqNumber,
     answer: Option<SeqNumber>,
+    /// What an ACK of any number acknowledged.
+    any: Option<SeqNumber>,
     /// Segments of the established connection already noted: two are enough to tell an ACK and the data after it.
     noted: u8,
 }
@@ -233,7 +239,16 @@ impl Recorder {
             (SegmentKind::Syn, true, Some(known)) if known.isn == segment.seq => (b'D', known),
             (SegmentKind::Syn, true, _) => {
                 self.opened += 1;
-                (b'S', Connection { number: self.opened - 1, isn: segment.seq, answer: None, noted: 0 })
+                (
+                    b'S',
+                    Connection {
+                        number: self.opened - 1,
+                        isn: segment.seq,
+                        answer: None,
+                        any: None,
+                        noted: 0,
+                    },
+                )
             }
             (SegmentKind::SynAck, false, Some(known)) => {
                 let same = known.answer.is_none_or(|answer| answer == segment.seq);
@@ -241,16 +256,23 @@ impl Recorder {
             }
             (SegmentKind::Ack, true, Some(known)) if known.noted < 2 => {
                 let beyond = known.answer.is_some_and(|answer| segment.ack == answer.plus(2));
-                let what = match segment.payload_len {
-                    0 if beyond => b'W',
-                    0 => b'K',
-                    _ => b'P',
+                let right = known.answer.is_some_and(|answer| segment.ack == answer.plus(1));
+                let (what, any) = match segment.payload_len {
+                    0 if beyond => (b'W', known.any),
+                    0 if right => (b'K', known.any),
+                    0 => (b'X', Some(segment.ack)),
+                    _ => (b'P', known.any),
                 };
-                (what, Connection { noted: known.noted + 1, ..known })
+                (what, Connection { noted: known.noted + 1, any, ..known })
             }
             (SegmentKind::Rst, true, Some(known)) => (b'R', known),
             (SegmentKind::Rst, false, Some(known)) => {
-                (if segment.flags.has(TcpFlags::ACK) { b'F' } else { b'G' }, known)
+                let what = match segment.flags.has(TcpFlags::ACK) {
+                    true => b'F',
+                    false if known.any == Some(segment.seq) => b'Y',
+                    false => b'G',
+                };
+                (what, known)
             }
             _ => return,
         };

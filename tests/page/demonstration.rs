@@ -80,7 +80,7 @@ fn the_demonstration_between_namespaces_is_seen_and_goes_away() {
             .any(|one| one["kind"] == "spoofed_flood" && one["server"] == "shop")
             && shop(now)["mode"] == "cookie"
     });
-    assert_eq!(shop(&before)["backlog_limit"], 511);
+    assert_eq!(shop(&before)["backlog_limit"], 512);
     let completed = |overview: &Value| shop(overview)["completed"].as_u64().unwrap();
     let later = overview(&|now| completed(now) > completed(&before) + 100);
     let incidents = later["incidents"].as_array().unwrap();

@@ -142,6 +142,78 @@ fn a_busy_server_behind_a_long_way_sends_no_cookies() {
     assert_eq!(crowd.judge(Some(65_535), 3), Ok(()), "{crowd:?}");
 }
 
+/// A quiet server behind a tap that loses frames: clients come in bursts, some of their SYNs are never answered, some refused, some
+/// answered and abandoned. Whether its model ever says, beyond loss, that it does not accept.
+fn overflows(rate: f64, unanswered: f64, loss: f64, seconds: f64, seed: u64) -> Option<f64> {
+    let mut random = seed;
+    let (mut events, mut burst, mut number) = (Vec::new(), 0.0, 0_u32);
+    while burst < seconds {
+        burst -= (1.0 - unit(&mut random)).ln() * 2.0 / rate;
+        for _ in 0..=(-(1.0 - unit(&mut random)).ln()) as u32 {
+            let at = burst + 0.3 * unit(&mut random);
+            number += 1;
+            let orig = Endpoint::new(
+                IpAddr::V4(Ipv4Addr::from_bits(0xCB00_7000 + number % 700)),
+                (1024 + number % 60_000) as u16,
+            );
+            let resp = Endpoint::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), 80);
+            let mut say = |after: f64, kind: EventKind| {
+                let ts = Timestamp::from_nanos(1_000_000_000_000_000 + ((at + after) * 1e6) as i64 * 1000);
+                events.push(HandshakeEvent { ts, flow: Flow { orig, resp }, weight: 1, kind });
+            };
+            let mut seen = || unit(&mut random) >= loss;
+            if !seen() {
+                continue;
+            }
+            say(0.0, EventKind::Opened { syn: SynTraits::default() });
+            let (answer, ack) = (seen(), seen());
+            let fate = unit(&mut random);
+            if fate < unanswered + 0.06 || !answer {
+                continue;
+            }
+            say(0.001, EventKind::Answered { after: Duration::from_millis(1), overdue: false });
+            if fate >= unanswered + 0.09 && ack {
+                let (outcome, state) = (Outcome::Completed, HandshakeState::SynReceived);
+                let after = Duration::from_millis(30);
+                say(0.03, EventKind::Closed { outcome, state, after, overdue: false });
+            } else if fate < unanswered + 0.09 {
+                for (count, age) in [(1, 1.02), (2, 3.06), (3, 7.2), (4, 15.3), (5, 31.4)] {
+                    if unit(&mut random) >= loss {
+                        let age = Duration::from_secs_f64(age);
+                        let again = EventKind::SynAckRetransmitted { after_ack: false, age, count };
+                        say(age.as_secs_f64(), again);
+                    }
+                }
+            }
+        }
+    }
+    events.sort_by_key(|event| event.ts);
+    let mut model = BacklogModel::new(None::<Profile>, Some(511), 1);
+    let told = events.iter().find(|event| {
+        model.on_event(event);
+        model.mode().beyond_loss
+    });
+    told.map(|event| event.ts.as_secs_f64() - 1e6)
+}
+
+#[test]
+fn what_a_lossy_tap_hides_of_a_quiet_server_is_no_full_accept_queue() {
+    // The second is what was told as one, 46 minutes after it began.
+    for (rate, unanswered, loss) in [
+        (0.3, 0.02, 0.1),
+        (1.5, 0.5, 0.1),
+        (1.5, 0.1, 0.1),
+        (6.0, 0.3, 0.1),
+        (6.0, 0.5, 0.02),
+        (2.0, 0.0, 0.3),
+    ] {
+        for seed in 0..6 {
+            let told = overflows(rate, unanswered, loss, 3000.0, seed);
+            assert_eq!(told, None, "{rate}/s, {unanswered} unanswered, {loss} lost, seed {seed}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

@@ -2,6 +2,7 @@
 //!
 //! Fading sums and the verdict on them; no queue, no clock.
 
+use super::neglect::Neglect;
 use super::queue::Shown;
 use crate::detect::incident::ServerMode;
 use std::time::Duration;
@@ -10,13 +11,8 @@ use std::time::Duration;
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// SYN-ACKs or SYNs that must tell the same before it is believed.
 const ENOUGH: f64 = 3.0;
-/// So many unanswered SYNs within seconds are no few slow clients.
-const MANY: f64 = 8.0;
-/// For so long a busy server that answers SYNs at all answers one, in spite of loss. One that gets a few a second may get none that
-/// could be answered for as long; so of those of the last seconds it must have left as many as it answered.
-const A_WHILE: Duration = Duration::from_millis(1500);
-/// The same of a quiet one.
-const LONG: Duration = Duration::from_secs(10);
+/// So many SYN-ACKs within seconds that were acknowledged twice in vain are no few lost ACKs.
+const MANY: f64 = 4.0;
 /// Share of them that must.
 const SHARE: f64 = 0.05;
 /// What was not seen for so long is over.
@@ -49,6 +45,13 @@ pub struct Verdict {
     pub completed: f64,
     /// Where it is `accept_overflow`: enough that neither a burst of loss nor a few slow clients explain it.
     pub beyond_loss: bool,
+}
+
+impl Verdict {
+    /// Whether SYN-ACKs that came again after their ACK say so, and not SYNs that it leaves without an answer while its queue has room.
+    pub fn turned_away(&self) -> bool {
+        self.after_ack >= ENOUGH && self.after_ack >= SHARE * self.completed
+    }
 }
 
 /// Seconds since something was last seen.
@@ -90,6 +93,8 @@ pub(super) struct Recent {
     answered: f64,
     completed: f64,
     after_ack: f64,
+    /// Seconds that entries which left before their first timer had stayed.
+    stayed: f64,
     /// Time since the last of each, seconds.
     since: Since,
     /// It sent SYN-ACKs while it left SYNs without an answer.
@@ -98,6 +103,7 @@ pub(super) struct Recent {
     share: f64,
     /// Handshakes completed since cohorts last showed anything.
     completed_since: f64,
+    neglect: Neglect,
 }
 
 impl Recent {
@@ -112,10 +118,12 @@ impl Recent {
             answered: 0.0,
             completed: 0.0,
             after_ack: 0.0,
+            stayed: 0.0,
             since: Since::NEVER,
             lives: false,
             share: 1.0,
             completed_since: 0.0,
+            neglect: Neglect::default(),
         }
     }
 
@@ -134,6 +142,7 @@ impl Recent {
             &mut self.answered,
             &mut self.completed,
             &mut self.after_ack,
+            &mut self.stayed,
         ] {
             *sum *= fading;
         }
@@ -145,6 +154,7 @@ impl Recent {
         self.repeated += shown.repeated as f64;
         self.unrepeated += (shown.unrepeated + shown.cookies) as f64;
         self.unanswered += shown.unanswered as f64;
+        self.neglect.left(shown.unanswered as f64);
         if shown.unrepeated + shown.cookies > 0 {
             self.since.unrepeated = 0.0;
         }
@@ -166,6 +176,7 @@ impl Recent {
     /// A SYN-ACK went out.
     pub(super) fn answered(&mut self, weight: u32) {
         self.answered += f64::from(weight);
+        self.neglect.answered(f64::from(weight));
         self.since.answered = 0.0;
         self.spoke();
     }
@@ -187,6 +198,17 @@ impl Recent {
             self.after_ack += f64::from(weight);
             self.since.after_ack = 0.0;
         }
+    }
+
+    /// Entries left after so long: their clients acknowledged or reset.
+    pub(super) fn left(&mut self, weight: u32, after: Duration) {
+        // What stayed longer was no longer young.
+        self.stayed += f64::from(weight) * after.as_secs_f64().min(1.0);
+    }
+
+    /// Young entries that will not see their first timer, at any time: by Little's law, as many as leave a second times their stay.
+    pub(super) fn passing(&self) -> f64 {
+        self.stayed * std::f64::consts::LN_2 / HALF_LIFE.as_secs_f64()
     }
 
     /// Share of SYN-ACKs that have an entry.
@@ -233,7 +255,8 @@ impl Recent {
         };
         let (mode, share, evidence) = if self.overflows() {
             (ServerMode::AcceptOverflow, after_ack / (after_ack + completed).max(1.0), after_ack)
-        } else if self.sends_cookies() {
+        } else if self.sends_cookies() && !(self.drops() && unanswered > unrepeated) {
+            // A full queue that leaves SYNs unanswered takes few in: some of those whose repetition was lost are soon a share.
             (ServerMode::Cookie, unrepeated / (unrepeated + repeated), unrepeated)
         } else if self.drops() && room && !self.turns_away() {
             // It answers most: the others were lost on their way.
@@ -254,21 +277,14 @@ impl Recent {
         // It is no better known than to the hundredth.
         let confidence = (confidence * 100.0).round() / 100.0;
         let beyond_loss = mode == ServerMode::AcceptOverflow
-            && ((self.starves(MANY, A_WHILE) && unanswered >= answered)
-                || self.starves(ENOUGH, LONG)
-                || (unanswered >= MANY && unanswered >= 4.0 * answered)
-                || (after_ack >= MANY / 2.0 && after_ack >= 0.1 * completed));
+            && ((self.neglect.is_beyond_chance() && self.turns_away())
+                || (after_ack >= MANY && after_ack >= 0.1 * completed));
         Verdict { mode, confidence, repeated, unrepeated, unanswered, after_ack, completed, beyond_loss }
     }
 
     /// Whether it leaves most SYNs without an answer, or all of those of the last second.
     fn turns_away(&self) -> bool {
         self.unanswered >= self.answered || self.since.answered >= SINCE_THE_SYN.as_secs_f64()
-    }
-
-    /// Whether it answered none for so long, and there were so many.
-    fn starves(&self, many: f64, time: Duration) -> bool {
-        self.unanswered >= many && self.since.answered >= time.as_secs_f64()
     }
 }
 

@@ -116,7 +116,7 @@ impl Profile {
     }
 
     /// Entries a queue of this backlog holds.
-    pub(super) const fn capacity(self, backlog: u64) -> u64 {
+    pub(in crate::detect) const fn capacity(self, backlog: u64) -> u64 {
         match self {
             // The queue is full where it holds more than the backlog, not as much.
             Self::Linux | Self::LinuxNoCookies => backlog.saturating_add(1),

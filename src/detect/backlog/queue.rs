@@ -65,6 +65,8 @@ pub(super) struct Queue {
     way: Way,
     len: u64,
     young: u64,
+    /// Of a forecast: further entries, always young, that come and go.
+    passing: u64,
     /// Entries that went lately, by cohort.
     gone: [u32; GONE],
     /// SYN-ACKs come without an entry, whatever the queue holds (`tcp_syncookies = 2`).
@@ -96,6 +98,7 @@ impl Queue {
             way: Way::default(),
             len: 0,
             young: 0,
+            passing: 0,
             gone: [0; GONE],
             always_cookies: false,
         }

@@ -121,7 +121,7 @@ fn configured_servers_come_first_and_other_has_the_rest() {
         traffic.events.iter().filter(|e| matches!(e.kind, EventKind::Opened { .. }) && e.ts < at(20.0));
     assert_eq!(views.iter().map(|view| view.attempts).sum::<u64>(), opened.count() as u64);
     assert_eq!(views[1].endpoint, Some(server(1)));
-    assert_eq!(views[1].backlog_limit, Some(511));
+    assert_eq!(views[1].backlog_limit, Some(512));
 }
 
 #[test]

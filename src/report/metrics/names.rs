@@ -66,7 +66,7 @@ metrics! {
     TABLE_EXPIRY_LAG = Gauge "halfopen_table_expiry_lag_seconds" "How far expiry is behind network time.";
     SERVER_EMBRYONIC = Gauge "halfopen_server_embryonic_connections" "Handshakes begun and not finished, by server and state.";
     SERVER_BACKLOG_OCCUPANCY = Gauge "halfopen_server_backlog_occupancy" "Entries the server's own SYN queue is reckoned to hold.";
-    SERVER_BACKLOG_LIMIT = Gauge "halfopen_server_backlog_limit" "Size of the server's SYN queue, configured or learned; absent while unknown.";
+    SERVER_BACKLOG_LIMIT = Gauge "halfopen_server_backlog_limit" "Entries that fit into the server's SYN queue: one more than the configured backlog on Linux, or learned; absent while unknown.";
     SERVER_BACKLOG_TIME_TO_FULL = Gauge "halfopen_server_backlog_time_to_full_seconds" "Seconds until the server's SYN queue is full if entries go on coming as they do, 0 while it is; absent while it does not fill within two minutes or its size is unknown.";
     SERVER_ATTEMPTS = Counter "halfopen_server_attempts_total" "Attempts on the server, those the full table could only count included.";
     SERVER_COMPLETED = Counter "halfopen_server_completed_total" "Attempts on the server that were completed.";

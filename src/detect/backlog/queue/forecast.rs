@@ -23,6 +23,9 @@ pub(in crate::detect::backlog) struct Question {
     pub(in crate::detect::backlog) backlog: u64,
     /// Entries a second that are added.
     pub(in crate::detect::backlog) rate: f64,
+    /// Entries at any time that come and go again before their first timer: clients that acknowledge or reset. They are young, and
+    /// keep others from being given up.
+    pub(in crate::detect::backlog) passing: f64,
     /// Not looked for beyond.
     pub(in crate::detect::backlog) horizon: Duration,
 }
@@ -50,6 +53,7 @@ impl Queue {
     /// When it is full if entries come evenly, or as independent ones do by this seed; and whether any went before their time.
     fn walk(&self, question: &Question, now: Timestamp, seed: Option<u64>) -> (Option<Duration>, bool) {
         let mut ahead = self.clone();
+        ahead.set_apart(question.passing.round() as u64);
         let mut random = seed;
         let each = question.rate * self.width.as_secs_f64();
         let (mut passed, mut owed, mut pruned) = (Duration::ZERO, 0.0, false);
@@ -68,11 +72,22 @@ impl Queue {
             let came = owed.max(0.0).floor();
             ahead.put(0, ahead.newest, came as u32);
             owed -= came;
-            if ahead.len >= question.capacity {
+            if ahead.len + ahead.passing >= question.capacity {
                 return (Some(passed), pruned);
             }
         }
         (None, pruned)
+    }
+
+    /// Takes so many of the youngest for those that come and go: as others take their place, as many as ever.
+    fn set_apart(&mut self, passing: u64) {
+        let mut left = passing;
+        for number in (self.over[0]..=self.newest).rev() {
+            let young = self.cohort(number).map_or(0, |cohort| u64::from(cohort.stages[0])).min(left);
+            self.take(0, number, young);
+            left -= young;
+        }
+        self.passing = passing - left;
     }
 
     /// A timer will go off: what the rule lets live goes on to the next. Whether any went before their time.

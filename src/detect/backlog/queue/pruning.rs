@@ -22,7 +22,7 @@ impl Queue {
         match backlog {
             Some(backlog) if self.profile.prunes() && stage >= self.retries(backlog) => {
                 // Each that goes shortens the queue for the next, until it is only half full.
-                here.min(self.len.saturating_sub(backlog.max(8) / 2))
+                here.min((self.len + self.passing).saturating_sub(backlog.max(8) / 2))
             }
             _ => 0,
         }
@@ -31,9 +31,10 @@ impl Queue {
     /// How often a SYN-ACK is sent again at present: 5, and down to 2 where the queue is more than half full of old entries.
     fn retries(&self, backlog: u64) -> usize {
         let mut retries = STAGES - 1;
-        if 2 * self.len > backlog.max(8) {
-            let mut young = 2 * self.young;
-            while retries > 2 && self.len >= young {
+        let len = self.len + self.passing;
+        if 2 * len > backlog.max(8) {
+            let mut young = 2 * (self.young + self.passing);
+            while retries > 2 && len >= young {
                 retries -= 1;
                 young *= 2;
             }

@@ -3,17 +3,21 @@
 
 #![allow(dead_code, reason = "each target uses its own")]
 
+#[path = "../tests/support/laws.rs"]
+mod laws;
+
 use halfopen::capture::memory::MemorySource;
 use halfopen::capture::replay::ReplaySource;
 use halfopen::capture::{Frame, LinkType};
 use halfopen::config::{Config, WebFile};
 use halfopen::decode::{Decoded, decode as decode_frame};
 use halfopen::pipeline::Sensor;
-use halfopen::report::journal::RotatedFile;
+use halfopen::report::journal::{BYTES, Reader, RotatedFile, Wanted, first_stamp};
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::report::state::{Found, examine};
 use halfopen::time::Timestamp;
+use laws::counted;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Cursor;
@@ -38,20 +42,20 @@ pub fn decode(bytes: &[u8]) {
     }
 }
 
-/// The bytes of a capture file, through everything; and, as one frame after the other, through the same without a file.
+/// The bytes of a capture file through everything; where they are none, one frame after the other through the same without a file.
 pub fn pipeline(bytes: &[u8]) {
+    let sensor = Sensor::repeatable(&small(), Box::new(|_| {}));
     if let Ok(source) = ReplaySource::from_reader("fuzz", Cursor::new(bytes.to_vec()), None) {
-        let sensor = Sensor::repeatable(&small(), Box::new(|_| {}));
         let _ = sensor.run_source(source);
-        laws(&sensor);
+        return laws(&sensor);
     }
-
     let mut source = MemorySource::new("fuzz");
     let (mut ts, mut rest) = (1_750_000_000_000_000_000_i64, bytes);
     // A byte of link type, three of time, one of length, then the frame.
     while let Some((&[link, scale, a, b, len], after)) = rest.split_first_chunk() {
-        let step = i64::from(i16::from_be_bytes([a, b])) << (scale % 48);
-        ts = ts.wrapping_add(step);
+        // Up to 17 s forwards or back; one step in eight up to 146 years, of which the first two minutes are judged, 240 bins.
+        let shift = if scale % 8 == 7 { scale % 48 } else { scale % 20 };
+        ts = ts.wrapping_add(i64::from(i16::from_be_bytes([a, b])) << shift);
         let (data, after) = after.split_at(usize::from(len).min(after.len()));
         let at = Timestamp::from_nanos(ts);
         if scale >= 200 {
@@ -60,7 +64,6 @@ pub fn pipeline(bytes: &[u8]) {
         source.push(at, LinkType(LINKS[usize::from(link) % LINKS.len()]), data.len() as u32, data);
         rest = after;
     }
-    let sensor = Sensor::repeatable(&small(), Box::new(|_| {}));
     sensor.run_source(source).unwrap();
     laws(&sensor);
 }
@@ -68,12 +71,7 @@ pub fn pipeline(bytes: &[u8]) {
 /// The closing law, the frames' law, and that whoever asks gets an answer.
 fn laws(sensor: &Sensor) {
     let snapshot = sensor.snapshot();
-    let counts = &snapshot.handshakes;
-    let open = counts.open_syn_sent + counts.open_syn_received;
-    assert_eq!(counts.attempts, counts.closed.iter().sum::<u64>() + open, "the closing law");
-    let undecoded: u64 = snapshot.frames.undecoded.iter().map(|(_, count)| count).sum();
-    assert_eq!(snapshot.frames.read, snapshot.frames.tcp + snapshot.frames.not_tcp + undecoded);
-    assert_eq!(snapshot.frames.tcp, snapshot.segments.iter().sum::<u64>());
+    counted(&snapshot);
     assert!(!Metrics::new(5).render(&snapshot).is_empty());
     sensor.embryonic(None, 10);
     let again = Sensor::repeatable(&small(), Box::new(|_| {}));
@@ -141,9 +139,58 @@ pub fn state(bytes: &[u8]) {
     }
 }
 
+/// A journal read back: a byte for the most that is kept, then lines, and after a byte 0xff those of the next file.
+pub fn journal(bytes: &[u8]) {
+    let Some((&limit, rest)) = bytes.split_first() else { return };
+    let limit = usize::from(limit % 16) + 1;
+    let files: Vec<&[u8]> = rest.split(|&byte| byte == 0xff).collect();
+    let mut reader = Reader::new(Wanted::default(), limit);
+    for file in &files {
+        first_stamp(*file);
+        let before = reader.lines();
+        let damage = reader.read(*file).told("f");
+        assert_eq!(damage.is_some(), reader.lines().damaged > before.damaged);
+        if let Some(line) = damage {
+            told(std::iter::once(line));
+        }
+        assert!(reader.bytes() <= BYTES);
+    }
+    let account = reader.finish();
+    let lines = account.lines;
+    assert_eq!(lines.read, lines.incidents + lines.half_open + lines.oddities + lines.damaged);
+    let shown = account.incidents.len();
+    assert!(shown <= limit && shown as u64 + account.left_out <= lines.incidents);
+    assert!(!account.table().chars().any(|c| c.is_control() && c != '\n'));
+
+    // What is printed can be read back as lines, and says the same. Of one incident there is one row, so that their order is nothing.
+    let document: serde_json::Value = serde_json::from_str(&account.document().unwrap()).unwrap();
+    let incidents = document["incidents"].as_array().unwrap();
+    let line = |told: &serde_json::Value| {
+        format!("{{\"ts\":{},\"event\":\"updated\",\"incident\":{told}}}\n", told["last_told"])
+    };
+    let again: String = incidents.iter().map(line).collect();
+    let mut reader = Reader::new(Wanted::default(), limit);
+    assert!(reader.read(again.as_bytes()).told("f").is_none(), "{again}");
+    assert_eq!(reader.finish().incidents, account.incidents);
+
+    // Whoever asks for one of them gets it, and nothing that is not like it.
+    let Some(one) = account.incidents.first() else { return };
+    let wanted = Wanted {
+        since: one.ended_at,
+        until: Some(one.onset),
+        servers: vec![one.server.clone()],
+        kinds: vec![one.kind],
+    };
+    let mut reader = Reader::new(wanted, limit);
+    reader.read(again.as_bytes());
+    let found = reader.finish().incidents;
+    assert!(found.contains(one));
+    assert!(found.iter().all(|told| told.kind == one.kind && told.onset <= one.onset));
+}
+
 /// A journal that somebody left behind: two bytes of bounds, what is in the file up to the first 0xff, then lines to write, and
 /// between them what else somebody does to it. Every file must be what a plain model of it says.
-pub fn journal(bytes: &[u8]) {
+pub fn rotation(bytes: &[u8]) {
     let Some((&[max, keep], rest)) = bytes.split_first_chunk() else { return };
     let (max, keep) = (u64::from(max), usize::from(keep % 4));
     let mut parts = rest.split(|&byte| byte == 0xff);

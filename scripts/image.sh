@@ -28,7 +28,8 @@ try_it() {
     [ "$status" -eq 3 ] || die "a replay of a flood ended with status $status, not 3"
     grep -q '"spoofed_flood"' "$traces/summary.json" || die "the replay found no spoofed_flood"
     say "replay: the flood found, status 3"
-    # As its own user, with no right but the one that the file gives; its own health check says when it is well.
+    # As its own user, with no right but the one that the file gives, and started by a shell that may not have another either; its own
+    # health check says when it is well.
     # shellcheck disable=SC2016 # for the shell inside
     started bash -c '
         halfopen run -i lo 2>/tmp/log &
@@ -36,7 +37,8 @@ try_it() {
         for _ in $(seq 50); do
             sleep 0.2
             if ( '"$(health)"' ) 2>/dev/null; then
-                echo "healthy; user $(id -u), CapEff and CapPrm $(sed -n "s/^CapEff:[^0-9a-f]*//p; s/^CapPrm:[^0-9a-f]*//p" /proc/$sensor/status | tr "\n" " ")"
+                rights() { sed -n "s/^\($1\):[^0-9a-f]*0*/\1 /p" "/proc/$2/status" | tr "\n" " "; }
+                echo "healthy; user $(id -u), $(rights "Cap[EPB][fnr][fmd]" $sensor)$(rights NoNewPrivs $sensor)(started with $(rights CapBnd $$))"
                 kill -TERM $sensor
                 wait $sensor
                 exit
@@ -46,6 +48,8 @@ try_it() {
         exit 1' >"$traces/said" || die "not healthy: $(cat "$traces/said")"
     say "run: $(cat "$traces/said")"
     grep -q 'user 10793' "$traces/said" || die "it does not run as its own user"
+    # CAP_NET_RAW is 13: bit 2000.
+    grep -q 'started with CapBnd 2000 ' "$traces/said" || die "it was started with more than it needs"
 }
 # The health check of the Dockerfile, as a shell's words.
 health() {
@@ -109,17 +113,34 @@ cargo_settings=
 in_store build --pull-never --network host --format docker $cargo_settings \
     --volume "$crates/registry:/usr/local/cargo/registry" --volume "$directory/target:/build/target" --tag halfopen .
 
-started() {
-    container=$(in_store from --pull-never localhost/halfopen)
-    # chroot isolation shares the kernel's loopback.
-    in_store run --cap-add CAP_NET_RAW --volume "$traces:/traces:ro" "$container" -- "$@"
-    code=$?
-    in_store rm "$container" >/dev/null
-    return "$code"
+# What `docker run --cap-drop ALL --cap-add NET_RAW` does, and chroot isolation cannot: the image's files as the root, a network and
+# processes of its own, the image's user and environment, and a bounding set of this one capability, which nothing that is executed
+# gets beyond (capabilities(7)).
+container=$(in_store from --pull-never localhost/halfopen)
+root=$(in_store mount "$container")
+of_image() { in_store inspect --format "$1" "$container"; }
+user=$(of_image '{{.OCIv1.Config.User}}')
+environment=$(of_image '{{range .OCIv1.Config.Env}}{{.}} {{end}}')
+mkdir -p "$root/traces"
+within() {
+    rights=$1
+    shift
+    # shellcheck disable=SC2016 # for the shell inside
+    unshare --mount --pid --fork --net sh -ec '
+        root=$1 traces=$2 user=$3 rights=$4 environment=$5
+        shift 5
+        mount --bind "$traces" "$root/traces"
+        mount --rbind /dev "$root/dev"
+        mount -t proc proc "$root/proc"
+        ip link set lo up
+        exec chroot "$root" env -i $environment setpriv --bounding-set="$rights" --inh-caps=-all \
+            --reuid="$user" --regid="$user" --clear-groups -- "$@"' sh "$root" "$traces" "$user" "$rights" "$environment" "$@"
 }
+started() { within -all,+net_raw "$@"; }
 try_it
-binary=$(in_store from --pull-never localhost/halfopen)
-mounted=$(in_store mount "$binary")
-say "built by buildah: the image is $(du -sm "$mounted" | cut -f1) MB, of that the binary $(du -sm "$mounted/usr/local/bin/halfopen" | cut -f1) MB; it is below $directory"
-in_store umount "$binary" >/dev/null
-in_store rm "$binary" >/dev/null
+# As the Dockerfile says of a container with every capability dropped.
+! within -all halfopen --version >"$traces/said" 2>&1 || die "the kernel starts it without CAP_NET_RAW; the Dockerfile says otherwise"
+say "without CAP_NET_RAW: $(tail -n 1 "$traces/said")"
+say "built by buildah: the image is $(du -sm "$root" | cut -f1) MB, of that the binary $(du -sm "$root/usr/local/bin/halfopen" | cut -f1) MB; it is below $directory"
+in_store umount "$container" >/dev/null
+in_store rm "$container" >/dev/null

@@ -5,6 +5,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use halfopen::config::{Config, ListenAddress, LogFormat, LogLevel, TelemetryPath};
+use halfopen::detect::incident::IncidentKind;
+use halfopen::report::journal::{INCIDENTS, Moment};
 use std::path::PathBuf;
 
 /// What each exit status means (contract).
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run the same pipeline over capture files and summarise
     Replay(ReplayArgs),
+    /// List the incidents that journals tell of
+    Journal(JournalArgs),
     /// Watch a running sensor in this terminal
     Top {
         /// Where the sensor is, http or https; user:password@ may stand before the host
@@ -165,6 +169,37 @@ pub(crate) struct ReplayArgs {
     pub(crate) log: LogArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct JournalArgs {
+    /// Journals, rotated ones too, plain or gzip, in any order; - is standard input and counts as the latest
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Incidents that went on then or later: 2026-11-22, '2026-11-22 17:30' (UTC), seconds since 1970; 24h or 7d is so long ago
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Moment))]
+    pub(crate) since: Option<Moment>,
+
+    /// Incidents that had begun by then
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Moment))]
+    pub(crate) until: Option<Moment>,
+
+    /// Incidents on this server, prefix or source, as the journal names it, or on this address; may be repeated
+    #[arg(long = "server", value_name = "SERVER")]
+    pub(crate) servers: Vec<String>,
+
+    /// Incidents of this kind; may be repeated
+    #[arg(long = "kind", value_name = "KIND", value_parser = kinds())]
+    pub(crate) kinds: Vec<IncidentKind>,
+
+    /// Incidents to keep in memory, of which 64 MiB hold as many as they do; where there are more, those that ended longest ago go first
+    #[arg(long, value_name = "NUMBER", default_value_t = INCIDENTS as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) limit: u32,
+
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl RunArgs {
     /// What the command line says goes before what the file says.
     pub(crate) fn override_config(&self, config: &mut Config) {
@@ -210,7 +245,23 @@ fn exit_status() -> String {
 
 /// The commands that have a page of their own: all but this one.
 fn commands() -> PossibleValuesParser {
-    PossibleValuesParser::new(["run", "replay", "top", "healthcheck", "check", "interfaces", "completions"])
+    PossibleValuesParser::new([
+        "run",
+        "replay",
+        "journal",
+        "top",
+        "healthcheck",
+        "check",
+        "interfaces",
+        "completions",
+    ])
+}
+
+fn kinds() -> impl TypedValueParser<Value = IncidentKind> {
+    let parser = PossibleValuesParser::new(IncidentKind::ALL.map(IncidentKind::as_label));
+    parser.try_map(|name| {
+        IncidentKind::ALL.into_iter().find(|kind| kind.as_label() == name).ok_or("no kind of incident")
+    })
 }
 
 fn levels() -> impl TypedValueParser<Value = LogLevel> {

@@ -51,7 +51,7 @@ impl Drop for Scratch {
 fn help_names_every_flag_of_the_contract() {
     let top = halfopen(&["--help"]);
     assert_eq!(top.status.code(), Some(0));
-    for command in ["run", "replay", "top", "healthcheck", "check", "interfaces"] {
+    for command in ["run", "replay", "journal", "top", "healthcheck", "check", "interfaces"] {
         assert!(out(&top).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
     for (command, flags) in [
@@ -73,6 +73,7 @@ fn help_names_every_flag_of_the_contract() {
             &["-f, --filter", "--config.file", "--json", "--events", "--report", "--metrics", "--exit-code"]
                 [..],
         ),
+        ("journal", &["--since", "--until", "--server", "--kind", "--limit", "--json"][..]),
         ("top", &["--url"][..]),
     ] {
         let help = out(&halfopen(&[command, "--help"]));
@@ -96,6 +97,11 @@ fn wrong_usage_is_one_line_and_status_2() {
         (&["run", "--log.level", "loud"][..], "error, warn, info, debug"),
         (&["run", "-i", "any", "-i", "lo"][..], "name it alone, or leave it out"),
         (&["top", "--url", "ftp://x"][..], "'ftp://x' is no address of a sensor"),
+        (&["journal"][..], "<FILE>"),
+        (&["journal", "--since", "yesterday", "j"][..], "no point in time"),
+        (&["journal", "--since", "2026-01-02", "--until", "2026-01-01", "j"][..], "swap them"),
+        (&["journal", "--kind", "mood", "j"][..], "spoofed_flood"),
+        (&["journal", "-", "-"][..], "named twice"),
         (&["run", "-i", ""][..], "'halfopen interfaces' lists them"),
         (&["run", "--config.file", "/nonexistent/\n\u{1b}[31mx"][..], "/nonexistent/\\n\\u{1b}[31mx: "),
         (
@@ -171,8 +177,95 @@ fn replays_one_syn() {
     assert!(err(&damaged).contains(pcap.path()));
 }
 
-const COMMANDS: [&str; 8] =
-    ["run", "replay", "top", "healthcheck", "check", "interfaces", "completions", "man"];
+#[test]
+fn a_journal_is_read_back_as_it_was_told() {
+    // Two floods that end, and one that runs on when the trace is over.
+    let scenario = Scenario::from_toml(
+        "seed = 5\nduration = 150\n\
+         [[traffic]]\nkind = \"handshakes\"\nservers = \"192.0.2.10:443\"\nrate = 20\n\
+         [[traffic]]\nkind = \"flood\"\nservers = \"192.0.2.10:443\"\nrate = 300\nstart = 20\nduration = 10\nanswers = \"drop\"\n\
+         [[traffic]]\nkind = \"flood\"\nservers = \"[2001:db8::10]:443\"\nsources = \"2001:db8:1::/48\"\nrate = 300\nstart = 30\nduration = 10\nanswers = \"drop\"\n\
+         [[traffic]]\nkind = \"flood\"\nservers = \"192.0.2.20:80\"\nrate = 300\nstart = 130\n",
+    )
+    .unwrap();
+    let pcap = Scratch::new("told.pcap", "");
+    let mut writer = PcapWriter::new(Vec::new(), halfopen::capture::LinkType::ETHERNET).unwrap();
+    scenario.stream().for_each(|ts, frame| writer.write(ts, frame).unwrap());
+    std::fs::write(&pcap.0, writer.finish().unwrap()).unwrap();
+    let events = Scratch::new("told.jsonl", "");
+    let replay = halfopen(&["replay", "--json", "--events", events.path(), pcap.path()]);
+    assert_eq!(replay.status.code(), Some(0), "{}", err(&replay));
+    let json = |output: &Output| -> serde_json::Value { serde_json::from_str(&out(output)).unwrap() };
+    // What the detector holds at the end, which did not pass through a journal.
+    let held = json(&replay)["incidents"].as_array().unwrap().clone();
+    assert!(held.len() >= 3 && held.iter().any(|one| one["ended_at"].is_null()), "{held:?}");
+
+    let read = halfopen(&["journal", "--json", events.path()]);
+    assert_eq!((read.status.code(), err(&read)), (Some(0), String::new()));
+    let told = json(&read)["incidents"].as_array().unwrap().clone();
+    assert_eq!(told.len(), held.len());
+    for one in &held {
+        let same = told.iter().find(|other| other["id"] == one["id"]).unwrap();
+        for field in ["kind", "server", "severity", "onset", "ended_at", "end_reason"] {
+            assert_eq!(same[field], one[field], "{field} of {}", one["id"]);
+        }
+        // One that runs goes on growing after it was last told of.
+        let (peak, of) = (same["syn_rate_peak"].as_f64().unwrap(), one["syn_rate_peak"].as_f64().unwrap());
+        assert!(peak == of || one["ended_at"].is_null() && peak <= of, "{peak} of {of}");
+    }
+    let table = halfopen(&["journal", events.path()]);
+    for one in &held {
+        assert!(out(&table).contains(one["id"].as_str().unwrap()), "{}", out(&table));
+    }
+
+    // The same in two files, the older gzip and named last; the newer cut in its last line.
+    let lines = std::fs::read_to_string(&events.0).unwrap();
+    let half = lines.match_indices('\n').nth(lines.lines().count() / 2).unwrap().0 + 1;
+    let older = Scratch::new("told.jsonl.1", "");
+    let file = std::fs::File::create(&older.0).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    gzip.write_all(&lines.as_bytes()[..half]).unwrap();
+    gzip.finish().unwrap();
+    std::fs::write(&events.0, format!("{}{}", &lines[half..], &lines[..100])).unwrap();
+    let cut = halfopen(&["journal", "--json", events.path(), older.path()]);
+    assert_eq!(json(&cut)["incidents"].as_array().unwrap(), &told);
+    assert_eq!(cut.status.code(), Some(1));
+    let last = lines[half..].lines().count() + 1;
+    let expected = format!(
+        "halfopen: file '{}': line {last} is cut short; it was left out, the rest was read\n",
+        events.path()
+    );
+    assert_eq!(err(&cut), expected);
+
+    let only = |arguments: &[&str]| {
+        let output = halfopen(&[&["journal", "--json", older.path(), events.path()], arguments].concat());
+        json(&output)["incidents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["server"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(only(&["--server", "192.0.2.20"]), ["192.0.2.20:80"]);
+    assert_eq!(
+        only(&["--since", "2025-06-15 15:08:30"]),
+        ["192.0.2.20:80"],
+        "those that ended before are left out"
+    );
+    assert_eq!(only(&["--kind", "port_scan"]), [""; 0]);
+
+    let nowhere = halfopen(&["journal", "/nonexistent/j", events.path()]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(
+        err(&nowhere).starts_with("halfopen: file '/nonexistent/j': no such file or directory; "),
+        "{}",
+        err(&nowhere)
+    );
+    assert!(out(&nowhere).contains("192.0.2.20:80"), "the other is read");
+}
+
+const COMMANDS: [&str; 9] =
+    ["run", "replay", "journal", "top", "healthcheck", "check", "interfaces", "completions", "man"];
 
 /// The flags that a help text lists, long and short.
 fn flags(help: &str) -> Vec<&str> {
@@ -194,7 +287,7 @@ fn accepts(tool: &str, arguments: &[&str]) -> Option<Output> {
 
 #[test]
 fn every_page_of_the_manual_names_every_flag_and_satisfies_the_typesetters() {
-    for command in [""].iter().chain(&COMMANDS[..7]) {
+    for command in [""].iter().chain(&COMMANDS[..8]) {
         let asked: Vec<&str> = ["man", command].into_iter().filter(|word| !word.is_empty()).collect();
         let page = halfopen(&asked);
         assert_eq!(page.status.code(), Some(0), "{}", err(&page));

@@ -303,10 +303,10 @@ fn every_command_that_a_document_names_is_there() {
                 ["make", target, ..] if !target.contains('=') => makefile.contains(&format!("\n{target}:")),
                 ["cargo", "test", "--test", test, ref rest @ ..] => {
                     let file = format!("tests/{test}.rs");
-                    let folder = format!("tests/{test}/main.rs");
+                    let folder = format!("tests/{test}/");
                     let filter = rest.first().filter(|word| !word.starts_with('-'));
                     all_tests.iter().any(|(name, text)| {
-                        (*name == file || *name == folder)
+                        (*name == file || name.starts_with(&folder))
                             && filter.is_none_or(|filter| text.contains(&format!("fn {filter}")))
                     })
                 }

@@ -31,6 +31,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::laws::counted;
 use support::served::Served;
 
 /// A page is kept for a little less than this: whoever asks so seldom has each made anew.
@@ -256,10 +257,7 @@ fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
                         pages.push(asked(&served, ""));
                         page_due = Instant::now() + PAGE_EVERY;
                     }
-                    let counts = sensor.snapshot().handshakes;
-                    let open = counts.open_syn_sent + counts.open_syn_received;
-                    let closed = counts.closed.iter().sum::<u64>();
-                    assert_eq!(counts.attempts, closed + open, "{name}: the closing law");
+                    counted(&sensor.snapshot());
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 (scrapes, pages)
@@ -273,8 +271,7 @@ fn whatever_comes_memory_holds_counts_hold_and_the_victim_is_found() {
         let memory = peak().unwrap_or(0);
         let snapshot = sensor.snapshot();
         assert_eq!(snapshot.frames.read, fed.load(Ordering::Relaxed), "{name}: every frame is counted");
-        let undecoded: u64 = snapshot.frames.undecoded.iter().map(|(_, count)| count).sum();
-        assert_eq!(snapshot.frames.read, snapshot.frames.tcp + snapshot.frames.not_tcp + undecoded, "{name}");
+        counted(&snapshot);
         assert!(snapshot.table.bytes <= config.limits.memory, "{name}");
         let found = told.lock().unwrap().iter().find_map(|entry| {
             let ours =

@@ -6,6 +6,7 @@ mod client;
 mod confine;
 mod files;
 mod health;
+mod journal;
 mod manual;
 mod notify;
 mod reload;
@@ -92,6 +93,7 @@ fn command(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Journal(args) => journal::journal(&args),
         Command::Top { url, ca } => top::top(&url, ca.as_deref()),
         Command::Healthcheck { url } => health::healthcheck(&url),
         Command::Check { file } => check::check(file),

@@ -10,6 +10,8 @@ pub mod logs;
 pub mod metrics;
 pub mod overview;
 pub mod page;
+#[cfg(test)]
+mod scratch;
 pub mod snapshot;
 pub mod state;
 pub mod summary;

@@ -2,10 +2,12 @@
 //!
 //! Pure functions. Nothing from the network or a file name reaches a terminal or a page unescaped.
 
+use crate::detect::incident::Severity;
 use crate::os_error;
 use crate::time::Timestamp;
 use std::fmt::Write;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// One line on a file that cannot be written: what, why, what mends it.
@@ -99,6 +101,28 @@ pub fn printable(text: &str) -> String {
         }
     }
     clean
+}
+
+/// Columns two spaces apart: `numbers` to the right, the others to the left.
+pub fn aligned<const N: usize>(rows: &[[String; N]], numbers: Range<usize>) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A severity as a table has it: what must be seen is in capitals.
+pub const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "WARNING",
+        Severity::Critical => "CRITICAL",
+    }
 }
 
 /// Text for an HTML page, in content and in quoted attributes.

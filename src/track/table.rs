@@ -365,3 +365,6 @@ fn collect<K: Tuple>(
         found.extend(attempts.filter(|(flow, _)| wanted(flow)).take(room));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 pub mod browser;
 pub mod helper;
+pub mod laws;
 pub mod monitoring;
 pub mod namespaces;
 pub mod process;

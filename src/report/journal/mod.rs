@@ -5,8 +5,15 @@
 //! for each episode of trouble, and lost; the sensor goes on. Decides nothing.
 
 mod file;
+mod listing;
+mod moment;
+mod reader;
+mod told;
 
 pub use file::RotatedFile;
+pub use moment::Moment;
+pub use reader::{Account, BYTES, Damage, INCIDENTS, LONGEST_LINE, LineCounts, Reader, Wanted, first_stamp};
+pub use told::{Clue, Told};
 
 use crate::config::JournalConfig;
 use crate::detect::incident::{Discovery, Exchange, JournalEntry, Sighting};
@@ -194,5 +201,7 @@ impl Trouble {
     }
 }
 
+#[cfg(test)]
+mod reader_tests;
 #[cfg(test)]
 mod tests;

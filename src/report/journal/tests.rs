@@ -2,47 +2,17 @@
 
 use super::*;
 use crate::detect::incident::{Change, Incident, IncidentKind, Scope, ServerMode, Severity};
+use crate::report::scratch::{Directory, in_own_mounts};
 use crate::time::Timestamp;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::channel;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A directory of one test, removed with the value.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("halfopen-journal-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("j")
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| format!("{name}: {error}"))
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn read(directory: &Directory, name: &str) -> String {
+    fs::read_to_string(directory.0.join(name)).unwrap_or_else(|error| format!("{name}: {error}"))
 }
 
 fn entry(id: &str) -> JournalEntry {
@@ -75,37 +45,37 @@ fn entry(id: &str) -> JournalEntry {
 #[test]
 fn a_file_is_full_at_its_bound_and_no_sooner() {
     let directory = Directory::make();
-    let mut file = RotatedFile::new(directory.file(), 10, 2);
+    let mut file = RotatedFile::new(directory.0.join("j"), 10, 2);
     for line in ["aaaa\n", "bbbb\n", "c\n", "dddd\n", "eeeeeeeeeeeeeee\n", "f\n"] {
         file.write(line.as_bytes()).unwrap();
     }
     // 5 + 5 is exactly the bound; c opens the next; d still fits; e is longer than any file may be and stands alone.
     assert_eq!(directory.names(), ["j", "j.1", "j.2"]);
-    assert_eq!(directory.read("j"), "f\n");
-    assert_eq!(directory.read("j.1"), "eeeeeeeeeeeeeee\n");
-    assert_eq!(directory.read("j.2"), "c\ndddd\n", "and the first is gone");
+    assert_eq!(read(&directory, "j"), "f\n");
+    assert_eq!(read(&directory, "j.1"), "eeeeeeeeeeeeeee\n");
+    assert_eq!(read(&directory, "j.2"), "c\ndddd\n", "and the first is gone");
 }
 
 #[test]
 fn none_is_kept_beside_where_none_is_asked_for() {
     let directory = Directory::make();
-    let mut file = RotatedFile::new(directory.file(), 4, 0);
+    let mut file = RotatedFile::new(directory.0.join("j"), 4, 0);
     for line in ["aa\n", "bb\n", "cc\n"] {
         file.write(line.as_bytes()).unwrap();
     }
-    assert_eq!((directory.names(), directory.read("j")), (vec!["j".to_owned()], "cc\n".to_owned()));
+    assert_eq!((directory.names(), read(&directory, "j")), (vec!["j".to_owned()], "cc\n".to_owned()));
 }
 
 #[test]
 fn what_is_there_is_continued_also_after_half_a_line() {
     let directory = Directory::make();
-    fs::write(directory.file(), "old\nhal").unwrap();
-    RotatedFile::new(directory.file(), 100, 1).write(b"new\n").unwrap();
-    assert_eq!(directory.read("j"), "old\nhal\nnew\n");
+    fs::write(directory.0.join("j"), "old\nhal").unwrap();
+    RotatedFile::new(directory.0.join("j"), 100, 1).write(b"new\n").unwrap();
+    assert_eq!(read(&directory, "j"), "old\nhal\nnew\n");
     // What is there counts towards the bound.
-    RotatedFile::new(directory.file(), 12, 1).write(b"x\n").unwrap();
+    RotatedFile::new(directory.0.join("j"), 12, 1).write(b"x\n").unwrap();
     assert_eq!(
-        (directory.read("j.1"), directory.read("j")),
+        (read(&directory, "j.1"), read(&directory, "j")),
         ("old\nhal\nnew\n".to_owned(), "x\n".to_owned())
     );
 }
@@ -113,67 +83,29 @@ fn what_is_there_is_continued_also_after_half_a_line() {
 #[test]
 fn a_file_deleted_or_moved_meanwhile_is_made_anew() {
     let directory = Directory::make();
-    let mut file = RotatedFile::new(directory.file(), 100, 1);
+    let mut file = RotatedFile::new(directory.0.join("j"), 100, 1);
     file.write(b"a\n").unwrap();
-    fs::remove_file(directory.file()).unwrap();
+    fs::remove_file(directory.0.join("j")).unwrap();
     file.write(b"b\n").unwrap();
-    assert_eq!(directory.read("j"), "b\n");
+    assert_eq!(read(&directory, "j"), "b\n");
     // As logrotate does.
-    fs::rename(directory.file(), directory.0.join("j.old")).unwrap();
+    fs::rename(directory.0.join("j"), directory.0.join("j.old")).unwrap();
     file.write(b"c\n").unwrap();
-    assert_eq!((directory.read("j.old"), directory.read("j")), ("b\n".to_owned(), "c\n".to_owned()));
+    assert_eq!((read(&directory, "j.old"), read(&directory, "j")), ("b\n".to_owned(), "c\n".to_owned()));
     fs::remove_dir_all(&directory.0).unwrap();
     assert_eq!(file.write(b"d\n").unwrap_err().kind(), io::ErrorKind::NotFound);
     fs::create_dir_all(&directory.0).unwrap();
     file.write(b"e\n").unwrap();
-    assert_eq!(directory.read("j"), "e\n");
+    assert_eq!(read(&directory, "j"), "e\n");
 }
 
 #[test]
 fn what_could_block_is_refused() {
     let directory = Directory::make();
-    let made = Command::new("mkfifo").arg(directory.file()).status().unwrap();
+    let made = Command::new("mkfifo").arg(directory.0.join("j")).status().unwrap();
     assert!(made.success());
-    let error = RotatedFile::new(directory.file(), 100, 1).write(b"a\n").unwrap_err();
+    let error = RotatedFile::new(directory.0.join("j"), 100, 1).write(b"a\n").unwrap_err();
     assert_eq!(error.to_string(), "is not a regular file");
-}
-
-/// A file system that may be made read-only or filled, in a mount namespace of this thread's own child: the test binary runs
-/// itself again inside it.
-fn in_own_mounts(test: &str, options: &str) -> Option<PathBuf> {
-    const INSIDE: &str = "HALFOPEN_JOURNAL_MOUNT";
-    if let Some(path) = std::env::var_os(INSIDE) {
-        return Some(path.into());
-    }
-    let directory = Directory::make();
-    let place = directory.0.to_str().unwrap();
-    let binary = std::env::current_exe().unwrap();
-    let script = format!(
-        "mount -t tmpfs -o {options} tmpfs {place} || exit 77; exec \"$0\" --exact {test} --nocapture"
-    );
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", &script, binary.to_str().unwrap()])
-        .env(INSIDE, place)
-        .output();
-    let skip = |why: String| {
-        use std::io::Write;
-        // Past the test harness's capture.
-        let _ = writeln!(io::stderr(), "SKIPPED: {test}: needs root and mount namespaces: {}", why.trim());
-    };
-    match output {
-        Err(error) => skip(error.to_string()),
-        Ok(output) if output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(said.contains("1 passed"), "{said}");
-        }
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            let refused = output.status.code() == Some(77) || why.starts_with("unshare:");
-            assert!(refused, "{}{why}", String::from_utf8_lossy(&output.stdout));
-            skip(why);
-        }
-    }
-    None
 }
 
 #[test]
@@ -220,14 +152,14 @@ fn a_read_only_place_is_an_error_until_it_is_none() {
 fn changes_become_lines_in_their_order() {
     let directory = Directory::make();
     let counts = Arc::new(JournalCounts::default());
-    let config = JournalConfig { path: Some(directory.file()), ..JournalConfig::default() };
+    let config = JournalConfig { path: Some(directory.0.join("j")), ..JournalConfig::default() };
     let journal = Journal::start(&config, &counts).unwrap().unwrap();
     let recorder = journal.recorder();
     for id in ["1", "2", "3"] {
         recorder.record(&entry(id));
     }
     assert!(journal.finish(PATIENCE));
-    let text = directory.read("j");
+    let text = read(&directory, "j");
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ids: Vec<_> = lines.iter().map(|line| line["incident"]["id"].as_str().unwrap()).collect();

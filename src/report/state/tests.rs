@@ -1,36 +1,12 @@
 //! The state file: what is on the disk after each fault is read back with std alone.
 
 use super::*;
+use crate::report::scratch::{Directory, in_own_mounts};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("halfopen-state-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> StateFile {
-        StateFile::new(self.0.join("s"))
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn file_in(directory: &Directory) -> StateFile {
+    StateFile::new(directory.0.join("s"))
 }
 
 fn state(file: &StateFile) -> Vec<u8> {
@@ -46,7 +22,7 @@ fn state(file: &StateFile) -> Vec<u8> {
 #[test]
 fn what_was_written_is_read() {
     let directory = Directory::make();
-    let file = directory.file();
+    let file = file_in(&directory);
     assert_eq!(file.read(), Found::Nothing);
     for bytes in [&b"{}"[..], b"", b"two\nlines\n", &[0, 255, 10]] {
         assert!(file.write(bytes).unwrap() > bytes.len() as u64);
@@ -60,7 +36,7 @@ fn what_was_written_is_read() {
 #[test]
 fn a_checksum_is_that_of_the_standard() {
     let directory = Directory::make();
-    directory.file().write(b"123456789").unwrap();
+    file_in(&directory).write(b"123456789").unwrap();
     let text = fs::read_to_string(directory.0.join("s")).unwrap();
     // The check value of CRC-32/ISO-HDLC.
     assert!(text.starts_with("halfopen-state 1 cbf43926 9 "), "{text}");
@@ -69,7 +45,7 @@ fn a_checksum_is_that_of_the_standard() {
 #[test]
 fn every_damage_is_seen_and_set_aside() {
     let directory = Directory::make();
-    let file = directory.file();
+    let file = file_in(&directory);
     file.write(b"0123456789").unwrap();
     let whole = fs::read(file.path()).unwrap();
     let unusable = |bytes: &[u8]| {
@@ -111,7 +87,7 @@ fn every_damage_is_seen_and_set_aside() {
 #[test]
 fn a_failed_write_leaves_the_old_one() {
     let directory = Directory::make();
-    let file = directory.file();
+    let file = file_in(&directory);
     file.write(b"old").unwrap();
     // A directory in the way: no right of root's gets past it, as one would past a file's mode.
     fs::create_dir(directory.0.join("s.new")).unwrap();
@@ -123,7 +99,7 @@ fn a_failed_write_leaves_the_old_one() {
 fn a_place_that_is_no_file_is_not_waited_for() {
     let directory = Directory::make();
     fs::create_dir(directory.0.join("s")).unwrap();
-    assert!(matches!(directory.file().read(), Found::Unusable(_)));
+    assert!(matches!(file_in(&directory).read(), Found::Unusable(_)));
 }
 
 #[test]
@@ -136,12 +112,12 @@ fn it_is_written_on_news_and_once_more_at_the_end() {
         asked.send(()).unwrap();
         b"bytes".to_vec()
     });
-    let writer = StateWriter::start(directory.file(), &config, remember, &counts).unwrap();
+    let writer = StateWriter::start(file_in(&directory), &config, remember, &counts).unwrap();
     writer.nudge().news();
     times.recv_timeout(Duration::from_secs(30)).unwrap();
     assert!(writer.finish(Duration::from_secs(30)));
     assert_eq!(counts.written.load(Ordering::Relaxed), 2);
-    assert_eq!(state(&directory.file()), b"bytes");
+    assert_eq!(state(&file_in(&directory)), b"bytes");
 }
 
 #[test]
@@ -162,4 +138,26 @@ fn a_place_that_cannot_be_written_is_counted_and_tried_on() {
     wait(&counts.written);
     assert_eq!(state(&file), b"x");
     assert!(writer.finish(Duration::from_secs(30)));
+}
+
+#[test]
+fn a_full_or_read_only_disk_leaves_the_old_one() {
+    let test = "report::state::tests::a_full_or_read_only_disk_leaves_the_old_one";
+    let Some(place) = in_own_mounts(test, "size=64k") else { return };
+    let file = StateFile::new(place.join("s"));
+    let kind = |result: io::Result<u64>| result.unwrap_err().kind();
+    file.write(b"old").unwrap();
+    assert_eq!(kind(file.write(&[b'x'; 100_000])), io::ErrorKind::StorageFull);
+    assert_eq!(state(&file), b"old");
+    file.write(b"room again, for what was begun is gone").unwrap();
+    let remount = |how: &str| {
+        let status = std::process::Command::new("mount").args(["-o", how]).arg(&place).status().unwrap();
+        assert!(status.success());
+    };
+    remount("remount,ro");
+    assert_eq!(kind(file.write(b"new")), io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(state(&file), b"room again, for what was begun is gone");
+    remount("remount,rw");
+    file.write(b"new").unwrap();
+    assert_eq!(state(&file), b"new");
 }

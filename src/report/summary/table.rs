@@ -1,10 +1,10 @@
 //! Stage 5 of 5, report: the replay summary for people: one screen, the closing law in full, no colour.
 
 use super::Replay;
-use crate::detect::incident::{Incident, ServerView, Severity};
+use crate::detect::incident::{Incident, ServerView};
 use crate::report::metrics::{OUTCOMES, SEGMENT_KINDS};
 use crate::report::snapshot::{Histogram, LATENCY_BOUNDS, Snapshot};
-use crate::report::text::{bytes, grouped, printable, span, utc};
+use crate::report::text::{aligned, bytes, grouped, printable, severity, span, utc};
 use crate::time::Timestamp;
 
 /// Servers shown: as many as fit one screen beside the rest. `--json` and `--metrics` have them all.
@@ -170,24 +170,11 @@ fn servers(views: &[ServerView]) -> Vec<String> {
             view.mode.as_label().to_owned(),
         ]);
     }
-    let mut lines = aligned(&rows);
+    let mut lines = aligned(&rows, 1..7);
     if views.len() > SERVERS {
         lines.push(format!("and {} more", views.len() - SERVERS));
     }
     lines
-}
-
-/// Columns two spaces apart: the first and the last to the left, numbers to the right.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column == 0 || column + 1 == N { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
 }
 
 fn incidents(list: &[Incident], start: Option<Timestamp>) -> Vec<String> {
@@ -224,14 +211,6 @@ fn incidents(list: &[Incident], start: Option<Timestamp>) -> Vec<String> {
         lines.push(format!("and {} more", list.len() - INCIDENTS));
     }
     lines
-}
-
-const fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "WARNING",
-        Severity::Critical => "CRITICAL",
-    }
 }
 
 fn cost(snapshot: &Snapshot, replay: &Replay) -> String {

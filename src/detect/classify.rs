@@ -42,7 +42,9 @@ pub(super) struct Features {
     pub(super) answered: f64,
     /// First repetitions of SYN-ACKs.
     pub(super) answer_repeated: f64,
-    /// SYN-ACKs after the ACK.
+    /// SYN-ACKs that came again once after the ACK.
+    pub(super) asked_again: f64,
+    /// SYN-ACKs that came again a second time after the ACK, or more often.
     pub(super) answer_after_ack: f64,
     /// Completed, and the server went on as if the ACK had not come.
     pub(super) not_taken: f64,
@@ -161,9 +163,11 @@ impl Features {
         self.not_taken >= 0.5 * self.units && self.not_taken > 0.0 && self.accepts_less()
     }
 
-    /// Completions that the server took, as far as it says: its timers do not run for those.
+    /// Completions that the server took, as far as it says: its timers do not run for those. One that asks again may only wait for
+    /// data; until that is known its clients are no crowd.
     pub(super) fn taken(&self) -> f64 {
-        let doubtful = self.answer_after_ack.max(self.not_taken).max(self.answer_repeated);
+        let again = self.asked_again.max(self.answer_after_ack);
+        let doubtful = again.max(self.not_taken).max(self.answer_repeated);
         (self.completed - doubtful).max(0.0)
     }
 

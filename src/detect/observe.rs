@@ -250,8 +250,10 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         }
         EventKind::SynAckRetransmitted { after_ack, count, .. } => {
             if after_ack {
-                if count >= TURNED_AWAY {
-                    tally.count(Count::AnswerAfterAck, 1);
+                match count {
+                    0 => {}
+                    TURNED_AWAY.. => tally.count(Count::AnswerAfterAck, 1),
+                    1.. => tally.count(Count::AskedAgain, 1),
                 }
             } else if count == 1 {
                 tally.count(Count::AnswerRepeated, weight);

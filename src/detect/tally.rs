@@ -39,6 +39,8 @@ pub(super) enum Count {
     Copies,
     /// First repetitions of a SYN-ACK.
     AnswerRepeated,
+    /// SYN-ACKs that came again after the ACK, by the first of the server's timers.
+    AskedAgain,
     /// SYN-ACKs that came again after the ACK, by the second of the server's timers or a later one.
     AnswerAfterAck,
     /// Completed, and the server went on as if the ACK had not come; weighted.

@@ -186,6 +186,7 @@ impl Watch {
             copies: (self.both(Count::Copies) - self.embryonic() as f64 * bins / BINS_PER_SECOND).max(0.0),
             answered: self.both(Count::Answered),
             answer_repeated: self.both(Count::AnswerRepeated),
+            asked_again: self.both(Count::AskedAgain),
             answer_after_ack: self.both(Count::AnswerAfterAck),
             not_taken: self.both(Count::NotTaken),
             refused: self.both(Count::Refused),

@@ -331,3 +331,22 @@ fn thread_number() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
+
+#[test]
+fn a_capture_from_before_1970_ends() {
+    // Bare SYNs, young at the end, with older ones behind them: no deadline may come round for ever.
+    let wire = Wire::default();
+    for start in [-1_000_000_000_000i64, -4_000_000_000, 1_700_000_000_000_000_000] {
+        let mut source = MemorySource::new("early");
+        for number in 0..400u32 {
+            let orig = Endpoint::new(Ipv4Addr::from_bits(0xC612_0000 + number).into(), 1024);
+            let resp = Endpoint::new(Ipv4Addr::new(192, 0, 2, 10).into(), 80);
+            let mut bytes = Vec::new();
+            wire.write(&Packet::bare_syn(orig, resp, number), &mut bytes);
+            let at = Timestamp::from_nanos(start + i64::from(number) * 20_000_000);
+            source.push(at, LinkType::ETHERNET, bytes.len() as u32, &bytes);
+        }
+        let counts = through(source).handshakes;
+        assert_eq!((counts.attempts, counts.open_syn_sent), (400, 400));
+    }
+}

@@ -107,6 +107,11 @@ impl Detector {
         }
     }
 
+    /// Tells a thread that begins whose queues are modelled. Without it the thread learns it at the end of its first bin.
+    pub fn introduce(&self, observations: &mut Observations) {
+        self.queues.introduce(&mut observations.notes);
+    }
+
     /// Adds what a thread saw since the last time, and empties it. The order of threads does not matter.
     pub fn absorb(&mut self, observations: &mut Observations) {
         self.queues.absorb(&mut observations.notes);

@@ -181,8 +181,10 @@ impl Queues {
         self.generation += 1;
         // What some threads handed over goes by the old numbers.
         self.dropped = self.dropped.saturating_add(self.sieve.clear());
-        self.numbers.clear();
+        let numbers = std::mem::take(&mut self.numbers);
         let mut before = std::mem::take(&mut self.seats);
+        let times: BTreeMap<Endpoint, (u64, Option<u64>)> =
+            before.iter().map(|seat| (seat.server, (seat.since, seat.thinned))).collect();
         for (at, server) in modelled(servers) {
             let profile = server.profile.as_deref().and_then(Profile::from_name);
             let same =
@@ -196,6 +198,14 @@ impl Queues {
         before.sort_unstable_by_key(|seat| (std::cmp::Reverse(seat.troubled), seat.server));
         for seat in before.into_iter().filter(|seat| !seat.configured) {
             self.sit(seat.server, seat.model, false, seat.troubled);
+        }
+        for (number, seat) in (0..).zip(&mut self.seats) {
+            let Some((since, thinned)) = times.get(&seat.server) else { continue };
+            seat.thinned = *thinned;
+            if numbers.get(&seat.server) == Some(&number) {
+                // Who works by an older list means the same server by this number.
+                seat.since = *since;
+            }
         }
     }
 
@@ -264,10 +274,17 @@ impl Queues {
 
     /// Takes what a thread noted, and tells it whose events to note.
     pub(super) fn absorb(&mut self, notes: &mut Notes) {
-        let Self { seats, generation, numbers, hash, sieve, .. } = self;
+        let Self { seats, sieve, .. } = self;
         let meant =
             |seat: u8| seats.get(usize::from(seat)).is_some_and(|seat| seat.since <= notes.generation);
-        sieve.absorb(&mut notes.sieve, meant);
+        let left_out = sieve.absorb(&mut notes.sieve, meant);
+        self.dropped = self.dropped.saturating_add(left_out);
+        self.introduce(notes);
+    }
+
+    /// Tells a thread whose events to note.
+    pub(super) fn introduce(&self, notes: &mut Notes) {
+        let Self { generation, numbers, hash, .. } = self;
         if notes.generation != *generation {
             notes.generation = *generation;
             notes.follow(numbers.iter().map(|(at, number)| (*at, *number)), hash);
@@ -354,6 +371,35 @@ mod tests {
             notes.take(&opened(server(number)), &hash);
         }
         assert_eq!(seats(&notes), [0, 1]);
+    }
+
+    #[test]
+    fn a_reload_loses_no_note_of_a_server_that_keeps_its_place() {
+        let hash = KeyedHash::new(3);
+        let (servers, others) = ([configured(1), configured(2)], [configured(1), configured(3)]);
+        let mut notes = Notes::new(&servers, &hash);
+        let mut queues = Queues::new(&servers, 3);
+        let heard = |queues: &mut Queues, notes: &mut Notes| {
+            for number in 1..4 {
+                notes.take(&opened(server(number)), &hash);
+            }
+            let before = queues.dropped();
+            queues.absorb(notes);
+            let mut seats = Vec::new();
+            queues.sieve.drain(|note| seats.push(note.seat), |_| {});
+            (seats, queues.dropped() - before)
+        };
+        assert_eq!(heard(&mut queues, &mut notes), (vec![0, 1], 0));
+        queues.configure(&servers);
+        assert_eq!(heard(&mut queues, &mut notes), (vec![0, 1], 0));
+        queues.configure(&others);
+        // By the old list seat 1 was the second server's: left out, and counted.
+        assert_eq!(heard(&mut queues, &mut notes), (vec![0], 1));
+        assert_eq!(heard(&mut queues, &mut notes), (vec![0, 1], 0));
+        // A thread that begins now knows at once.
+        let mut new = Notes::new(&others, &hash);
+        queues.introduce(&mut new);
+        assert_eq!(heard(&mut queues, &mut new), (vec![0, 1], 0));
     }
 
     #[test]

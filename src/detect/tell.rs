@@ -49,7 +49,7 @@ pub(super) fn evidence(
             watch.cusum.odds(),
             h,
             format!(
-                "log-likelihood ratio of a flood against the baseline; above {h:.1}, one false alarm in {:.0} days",
+                "log-likelihood ratio of a flood against the baseline, over all its possible beginnings; above {h:.1}, one false alarm in {:.0} days",
                 watch.settings.false_alarm_interval.as_secs_f64() / 86_400.0
             ),
         ),
@@ -90,8 +90,8 @@ pub(super) fn evidence(
                 share(features.overdue_answered, features.overdue) * 100.0
             ),
         ),
-        queue::occupancy(watch, config),
     ];
+    all.extend(queue::occupancy(watch, config));
     queue::signals(watch, &mut all);
     let (sources, sites) = watch.distinct();
     all.push(signal(
@@ -117,7 +117,7 @@ pub(super) fn evidence(
             features.answer_after_ack,
             (0.1 * features.completed).max(10.0),
             format!(
-                "{:.0} SYN-ACKs came again though they had been acknowledged twice: the accept queue did not take the connection",
+                "{:.0} SYN-ACKs came again, and by two timers, though they had been acknowledged: the accept queue did not take the connection",
                 features.answer_after_ack
             ),
         ));

@@ -20,6 +20,10 @@ const CLUMPING: f64 = 3.0;
 /// evidence rises: from there on it is a crowd, which the classifier tells from a flood by its completions.
 const CROWD: f64 = 2.0;
 
+/// While an incident runs, what was expected before it comes half as near to what the completions say every five minutes (600 bins):
+/// a load that stays higher with its share of failures may not keep the incident from ending for ever.
+const RELAX: f64 = 0.001_155;
+
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
     pub(super) fn units_of(&mut self, tally: &Tally, loss: f64) -> f64 {
@@ -67,6 +71,8 @@ impl Watch {
             self.held = f64::INFINITY;
         } else if self.held.is_infinite() {
             self.held = self.expected_now();
+        } else if self.incident.is_some() {
+            self.held += (self.expected_now() - self.held).max(0.0) * RELAX;
         }
     }
 

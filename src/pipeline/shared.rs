@@ -160,7 +160,9 @@ impl Sensor {
 
     pub(super) fn observations(&self) -> Observations {
         let settings = lock(&self.settings);
-        Observations::new(&settings.config.detect, &settings.config.servers, self.seed)
+        let mut new = Observations::new(&settings.config.detect, &settings.config.servers, self.seed);
+        lock(&self.judge).detector.introduce(&mut new);
+        new
     }
 
     /// A new packet thread.

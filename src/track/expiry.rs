@@ -62,11 +62,10 @@ impl Tracker {
 
     /// Says what of the young attempts is overdue: those with a bare SYN, or all.
     fn settle<K: Laned>(&mut self, all: bool, sink: &mut impl EventSink) {
-        let never = Waits { first: Duration::MAX, second: Duration::MAX };
         let mut due = std::mem::take(&mut K::lane(self).room);
         loop {
             let lane = K::lane(self);
-            lane.pop_due(Timestamp::FAR_FUTURE.minus(STRIDE), never, BATCH, &mut due);
+            lane.pop_young(BATCH, &mut due);
             if due.is_empty() {
                 break;
             }

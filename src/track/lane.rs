@@ -125,6 +125,17 @@ impl<K: Copy> Lane<K> {
         }
     }
 
+    /// Moves records that still wait for their grace age to the end of `due`, at most so many: the next of one queue.
+    pub(crate) fn pop_young(&mut self, most: usize, due: &mut Vec<Record<K>>) {
+        let waiting = self.grace.iter_mut().zip(GRACE).enumerate().find(|(_, (queue, _))| queue.len() > 0);
+        let Some((class, (queue, age))) = waiting else { return };
+        let before = due.len();
+        queue.pop_until(Timestamp::FAR_FUTURE, most, |key, opened_at| {
+            due.push(Record { due: Due::Grace, class, key, opened_at, at: opened_at.plus(age) });
+        });
+        self.len -= due.len() - before;
+    }
+
     /// When something falls due next.
     pub(crate) fn next_due(&self, waits: Waits) -> Option<Timestamp> {
         let fronts = |queues: &ByGrace<K>, wait: &dyn Fn(usize) -> Duration| {

@@ -11,7 +11,7 @@ use std::time::Duration;
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// SYN-ACKs or SYNs that must tell the same before it is believed.
 const ENOUGH: f64 = 3.0;
-/// So many SYN-ACKs within seconds that were acknowledged twice in vain are no few lost ACKs.
+/// So many SYN-ACKs within seconds that two timers repeated, though they had been acknowledged, are no few lost ACKs.
 const MANY: f64 = 4.0;
 /// Share of them that must.
 const SHARE: f64 = 0.05;

@@ -85,14 +85,17 @@ impl Sieve {
         }
     }
 
-    /// Takes in what another holds, of the seats that are `meant`, and empties it.
-    pub(super) fn absorb(&mut self, other: &mut Self, meant: impl Fn(u8) -> bool) {
+    /// Takes in what another holds, of the seats that are `meant`, and empties it. Returns how many notes were offered for others.
+    pub(super) fn absorb(&mut self, other: &mut Self, meant: impl Fn(u8) -> bool) -> u64 {
+        let mut left_out = 0;
         for (unit, offered) in other.offered.iter().enumerate().filter(|(_, offered)| **offered > 0) {
             if meant((unit / CLASSES) as u8) {
                 self.offered[unit] = self.offered[unit].saturating_add(*offered);
                 for (sum, count) in self.tossed[unit].iter_mut().zip(&other.tossed[unit]) {
                     *sum = sum.saturating_add(*count);
                 }
+            } else {
+                left_out += u64::from(*offered);
             }
         }
         if !other.notes.is_empty() {
@@ -104,6 +107,7 @@ impl Sieve {
             }
         }
         other.clear();
+        left_out
     }
 
     fn keep(&mut self, note: Note) {

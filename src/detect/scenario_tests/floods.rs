@@ -175,3 +175,17 @@ fn ipv6_sources_of_one_subscriber_are_found() {
     run.only(IncidentKind::DirectFlood, "[2001:db8:ff::1]:443");
     assert_eq!(run.detector.incidents()[0].distinct_sources, 1);
 }
+
+#[test]
+fn a_load_that_stays_higher_does_not_keep_an_incident_open() {
+    // The usual 8 % of handshakes fail, of five times as many from the middle of the flood on.
+    let mut traffic = Traffic::new(26);
+    traffic.peace(server(1), 0.0, 430.0, 20.0, 1.6);
+    traffic.flood(server(1), 400.0, 460.0, 40.0);
+    traffic.peace(server(1), 430.0, 1400.0, 100.0, 8.0);
+    let run = traffic.run(&defaults(), &[], 1400.0, 1);
+    run.only(IncidentKind::SpoofedFlood, "198.51.100.1:443");
+    let incidents = run.detector.incidents();
+    let ended = incidents[0].ended_at.expect("it ends").as_secs_f64() - EPOCH as f64;
+    assert!(ended < 1100.0, "ended {ended}");
+}

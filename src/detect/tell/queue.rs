@@ -8,10 +8,12 @@ use crate::config::detect::DetectConfig;
 use crate::detect::backlog::profile::Profile;
 use crate::detect::backlog::{BacklogModel, Limit, Verdict};
 use crate::detect::incident::{Evidence, ServerMode, ServerView};
+use crate::detect::ledger::Key;
 use crate::detect::watch::Watch;
 
-/// What the occupancy alarm goes by.
-pub(super) fn occupancy(watch: &Watch, config: &DetectConfig) -> Evidence {
+/// What the occupancy alarm goes by. Only a server has a queue.
+pub(super) fn occupancy(watch: &Watch, config: &DetectConfig) -> Option<Evidence> {
+    let Key::Server(_) = watch.key else { return None };
     let (held, size) = (watch.held(), watch.size(config));
     let text = match watch.limit() {
         Some(limit) => format!(
@@ -24,7 +26,7 @@ pub(super) fn occupancy(watch: &Watch, config: &DetectConfig) -> Evidence {
             if watch.settings.backlog.is_some() { "a configured" } else { "an assumed" },
         ),
     };
-    signal("occupancy", held, watch.occupancy_threshold(config), text)
+    Some(signal("occupancy", held, watch.occupancy_threshold(config), text))
 }
 
 /// What the model of its queue says at the end of the last bin, where there is one.
@@ -52,7 +54,7 @@ pub(super) fn signals(watch: &Watch, all: &mut Vec<Evidence>) {
 
 /// Brings what an incident says of the queue up to date. The rest of its evidence is why it was raised, and stays.
 pub(in crate::detect) fn follow(evidence: &mut Vec<Evidence>, watch: &Watch, config: &DetectConfig) {
-    let mut present = vec![occupancy(watch, config)];
+    let mut present: Vec<Evidence> = occupancy(watch, config).into_iter().collect();
     signals(watch, &mut present);
     for signal in present {
         match evidence.iter_mut().find(|told| told.signal == signal.signal) {

@@ -73,7 +73,7 @@ metrics! {
     SERVER_UNRESOLVED = Counter "halfopen_server_unresolved_total" "Attempts on the server that nobody completed, refused or reset within the grace age.";
     SERVER_DISTINCT_SOURCES = Gauge "halfopen_server_distinct_sources" "Sources of unresolved attempts in the last minute, estimated.";
     SERVER_MODE = Gauge "halfopen_server_mode" "1 for the way the server treats SYNs now.";
-    SERVER_STATISTIC = Gauge "halfopen_server_statistic" "The flood statistic of the server: log-likelihood ratio of a flood against its baseline.";
+    SERVER_STATISTIC = Gauge "halfopen_server_statistic" "The flood statistic of the server: log-likelihood ratio of a flood against its baseline, summed over all its possible beginnings.";
     SERVER_STATISTIC_THRESHOLD = Gauge "halfopen_server_statistic_threshold" "What the flood statistic is held against; at or above it a flood is raised.";
     BACKLOG_NOTES_DROPPED = Counter "halfopen_backlog_notes_dropped_total" "Events that the model of a server's SYN queue did not hear of, because too many came within half a second; others stood for them.";
     INCIDENTS = Counter "halfopen_incidents_total" "Incidents raised, by kind.";

@@ -66,6 +66,8 @@ pub(super) struct Features {
     pub(super) overflows: bool,
     /// By the same model, it is full of entries that nobody acknowledges, and turns SYNs away.
     pub(super) besieged: bool,
+    /// The same, of a size that was configured or learned.
+    pub(super) seems_besieged: bool,
     /// By the same model, SYNs left without an answer in the last seconds.
     pub(super) unanswered: f64,
     /// Seconds of traffic heard since the oldest of these overdue attempts could have begun.
@@ -146,6 +148,16 @@ impl Features {
         asked_as_usual || self.leaves_unanswered()
     }
 
+    /// Far more was asked of it just now than on average over the window.
+    fn just_rose(&self) -> bool {
+        self.attempts < 0.6 * self.attempting
+    }
+
+    /// Far less.
+    pub(super) fn ebbs(&self) -> bool {
+        self.attempting < 0.6 * self.attempts
+    }
+
     /// It leaves SYNs without an answer.
     pub(super) fn leaves_unanswered(&self) -> bool {
         self.answered < 0.5 * self.attempts || self.unanswered >= MANY_UNANSWERED
@@ -154,8 +166,7 @@ impl Features {
     /// Its SYN-ACKs come again after the ACK. Of more attempts than usual, that is only said once their second repetition had its
     /// time to come, which tells a flood.
     pub(super) fn turns_away(&self) -> bool {
-        let just_rose = self.attempts < 0.6 * self.attempting;
-        self.mode().0 == ServerMode::AcceptOverflow && (self.accepts_less() || !just_rose)
+        self.mode().0 == ServerMode::AcceptOverflow && (self.accepts_less() || !self.just_rose())
     }
 
     /// Most of what stays unresolved was acknowledged, and it has no room to accept it.
@@ -188,12 +199,13 @@ impl Features {
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
         let doubled = self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed;
-        if crowd >= 2.0 * unresolved && doubled && !self.besieged {
+        if crowd >= 2.0 * unresolved && doubled && !self.besieged && !self.seems_besieged {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
         // again): the server is gone. Completions take seconds to run dry: until then it is not called a flood either.
-        if self.history >= HISTORY && self.usual_completed >= 3.0 && mostly_unanswered && self.usual_load() {
+        let gone = mostly_unanswered && self.usual_load() && !self.besieged;
+        if self.history >= HISTORY && self.usual_completed >= 3.0 && gone {
             if self.silent() || (self.completing < 0.75 * self.usual_completed && self.alarming >= PATIENT) {
                 return Verdict::Raise(IncidentKind::Outage);
             }
@@ -248,6 +260,7 @@ impl Features {
         if self.overdue_answered >= 20.0
             && self.answer_repeated < 0.05 * self.overdue_answered
             && self.heard >= 3.0
+            && !self.just_rose()
         {
             return (ServerMode::Cookie, 1.0 - share(self.answer_repeated, self.overdue_answered));
         }

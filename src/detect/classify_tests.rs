@@ -171,11 +171,13 @@ fn each_shape_has_its_name() {
 
 #[test]
 fn the_mode_is_what_the_wire_shows() {
-    let base = Features { overdue: 100.0, overdue_answered: 100.0, attempts: 200.0, ..peace() };
+    let base =
+        Features { overdue: 100.0, overdue_answered: 100.0, attempts: 200.0, attempting: 200.0, ..peace() };
     let cases = [
         ("repeats", Features { answer_repeated: 90.0, ..base }, ServerMode::Queue),
         ("never repeats, long enough", base, ServerMode::Cookie),
         ("never repeats, too short to say", Features { heard: 1.0, ..base }, ServerMode::Unknown),
+        ("nothing is due to be repeated yet", Features { attempting: 900.0, ..base }, ServerMode::Unknown),
         ("stopped answering", Features { answered: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Drop),
         ("repeats after the ACK", Features { answer_after_ack: 300.0, ..base }, ServerMode::AcceptOverflow),
         ("nothing unresolved", Features { overdue: 0.0, overdue_answered: 0.0, ..base }, ServerMode::Unknown),

@@ -229,6 +229,8 @@ impl Court {
             && (!is_flood(kind) || now != IncidentKind::AcceptOverflow || features.leaves_unanswered())
             // Nor is it a crowd because one comes later: whoever floods can have handshakes completed beside it.
             && (!is_flood(kind) || now != IncidentKind::FlashCrowd || bin.end.since(told.detected_at) <= MISLED)
+            // A crowd that goes leaves those behind whose last ACK was lost; what comes of them now is no flood.
+            && (kind != IncidentKind::FlashCrowd || !is_flood(now) || !features.ebbs())
         {
             kind = now;
         }

@@ -22,6 +22,9 @@ const LINGERING: f64 = 0.05;
 const SHEDDING: f64 = 0.5;
 /// Share of a queue in entries whose SYN-ACK came again that no crowd leaves there, however many of its packets are lost.
 const BESIEGED: f64 = 0.25;
+/// The same of a queue whose size was learned, and the smallest of which it is said: fewer entries are a guess.
+const BESIEGED_LEARNED: f64 = 0.8;
+const LEARNED: u64 = 100;
 /// How sure a model must be that an accept queue is full: three unanswered SYNs of a server with room in its queue are a quarter.
 const SURE: f64 = 0.3;
 /// Unresolved attempts within 5 to 10 s that make a model worth its memory.
@@ -119,6 +122,11 @@ impl Watch {
         self.crowded >= CROWDED && seen >= floor
     }
 
+    /// Whether a queue of a size that is configured is still so full of entries nobody acknowledges that it would alarm again.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.crowded >= CROWDED && self.certain().is_some()
+    }
+
     /// Unresolved attempts over the sliding window that are known before their grace age is over, because the server repeats
     /// their SYN-ACKs: as many as linger, or as the present growth makes.
     pub(super) fn pressed(&self) -> f64 {
@@ -126,14 +134,17 @@ impl Watch {
         self.lingering().max(reading.growth * self.window_bins() / BINS_PER_SECOND)
     }
 
-    /// Whether its queue, of a size that is configured, is full of entries that nobody acknowledges, and it turns SYNs away: whatever else is acknowledged, that is
-    /// no peace and no crowd, whose entries are as young as its clients are near.
+    /// Whether its queue, of a size that is configured, is full of entries that nobody acknowledges, and it turns SYNs away: whatever
+    /// else is acknowledged, that is no peace, no outage and no crowd, whose entries are as young as its clients are near.
     pub(super) fn is_besieged(&self) -> bool {
-        self.certain().is_some_and(|(reading, limit)| {
-            let size = limit.entries as f64;
-            matches!(reading.verdict.mode, ServerMode::Drop | ServerMode::Cookie)
-                && reading.entries as f64 >= SHEDDING * size
-                && reading.old as f64 >= BESIEGED * size
+        self.certain().is_some_and(|(reading, limit)| is_full_of_old(reading, limit.entries, BESIEGED))
+    }
+
+    /// The same of a queue whose size was learned, if nearly all that is there has waited: then it is no crowd. What else it is hangs
+    /// on a size that may be far off.
+    pub(super) fn seems_besieged(&self) -> bool {
+        self.modelled().is_some_and(|(reading, limit)| {
+            limit.entries >= LEARNED && is_full_of_old(reading, limit.entries, BESIEGED_LEARNED)
         })
     }
 
@@ -162,6 +173,12 @@ impl Watch {
     pub(super) fn is_troubled(&self) -> bool {
         self.answers && self.units.iter().sum::<f64>() >= TROUBLE
     }
+}
+
+fn is_full_of_old(reading: &Reading, size: u64, share: f64) -> bool {
+    matches!(reading.verdict.mode, ServerMode::Drop | ServerMode::Cookie)
+        && reading.entries as f64 >= SHEDDING * size as f64
+        && reading.old as f64 >= share * size as f64
 }
 
 /// Bins in a row over the threshold that alarm.

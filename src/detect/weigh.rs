@@ -20,9 +20,10 @@ const CLUMPING: f64 = 3.0;
 /// evidence rises: from there on it is a crowd, which the classifier tells from a flood by its completions.
 const CROWD: f64 = 2.0;
 
-/// While an incident runs, what was expected before it comes half as near to what the completions say every five minutes (600 bins):
-/// a load that stays higher with its share of failures may not keep the incident from ending for ever.
-const RELAX: f64 = 0.001_155;
+/// While an incident runs, what was expected before it may double every five minutes (600 bins), up to what the completions say: a load
+/// that stays higher with its share of failures may not keep the incident from ending for ever, and one that is made for a minute
+/// may not end it.
+const RELAX: f64 = 1.001_156;
 
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
@@ -72,7 +73,7 @@ impl Watch {
         } else if self.held.is_infinite() {
             self.held = self.expected_now();
         } else if self.incident.is_some() {
-            self.held += (self.expected_now() - self.held).max(0.0) * RELAX;
+            self.held = (self.held.max(0.05) * RELAX).min(self.expected_now()).max(self.held);
         }
     }
 
@@ -205,6 +206,7 @@ impl Watch {
             answers: self.answers,
             overflows: self.overflows(),
             besieged: self.is_besieged(),
+            seems_besieged: self.seems_besieged(),
             unanswered: self.queue.as_ref().map_or(0.0, |reading| reading.verdict.unanswered),
             heard: heard.since(began).as_secs_f64(),
         }
@@ -215,6 +217,7 @@ impl Watch {
         // Enough failures that chance is out of the question, and hardly a completion for five seconds.
         if self.silence >= threshold(self.settings.false_alarm_interval, 1)
             && features.silent()
+            && !features.besieged
             && !self.lives()
             && (features.refused > features.overdue || features.attempts <= 3.0 * features.usual_attempts)
         {
@@ -228,7 +231,8 @@ impl Watch {
         let completed = features.taken().min(features.completing);
         let rate = completed / self.window_bins() * BINS_PER_SECOND;
         let surge = features.history >= 120.0 && completed >= 10.0 * features.usual_completed;
-        (surge && rate >= 50.0 && !features.besieged).then_some(IncidentKind::FlashCrowd)
+        (surge && rate >= 50.0 && !features.besieged && !features.seems_besieged)
+            .then_some(IncidentKind::FlashCrowd)
     }
 
     /// Who should hear of it.
@@ -276,7 +280,7 @@ impl Watch {
                     && self.recent <= self.upper(mean)
             }
             IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood => {
-                self.recent <= self.upper(mean) && !features.besieged
+                self.recent <= self.upper(mean) && !features.besieged && !self.is_pressed()
             }
             IncidentKind::PortScan
             | IncidentKind::HostScan

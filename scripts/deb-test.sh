@@ -18,6 +18,8 @@ package=${1:-$(ls target/debian/halfopen_*.deb 2>/dev/null | tail -n 1)}
 [ -f "$package" ] || die "there is no package; run: make deb"
 
 root=$(mktemp -d)
+# It becomes the root directory of everybody in there.
+chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT INT TERM
 if [ -n "${2:-}" ]; then
     cp -a "$2/." "$root/"

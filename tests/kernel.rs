@@ -43,8 +43,6 @@ use truth::Truth;
 const ENOUGH: f64 = 0.95;
 /// A mode shows within this time and is given up within it, seconds; the samples are a second apart.
 const MODE_WITHIN: f64 = 5.0;
-/// In the second in which a flood ends a mode may change already: the sums it goes by look back over two, and samples are a second apart.
-const LAST: f64 = 1.0;
 /// A queue that took longer to fill than this, seconds, is alarmed of before.
 const SLOWLY: f64 = 2.0;
 /// A perfect forecast that misses no more often than this hardly ever does: the model's must not either.
@@ -325,8 +323,8 @@ fn modes(seen: &Seen, wanted: &str, from: f64, truth: &Truth, say: &mut dyn FnMu
     }
 }
 
-/// Wherever the kernel refused SYNs their place for 5 s on end, its mode shows within 5 s and until the end, but for the second in which
-/// that lies; and 5 s after, where it refused none meanwhile, no more.
+/// Wherever the kernel refused SYNs their place for 5 s on end, its mode shows within 5 s and until the end; and 5 s after, where it
+/// refused none meanwhile, no more.
 fn stretches(seen: &Seen, truth: &Truth, say: &mut dyn FnMut(String)) {
     let wanted = if truth.about["cookies"] == 0 { "drop" } else { "cookie" };
     let second = |at: Timestamp| at.as_secs_f64() - truth.samples[0].at.as_secs_f64();
@@ -335,7 +333,7 @@ fn stretches(seen: &Seen, truth: &Truth, say: &mut dyn FnMut(String)) {
         views.map(|(view, sample)| (second(sample.at), view.mode.as_label())).collect();
     let refused = compare::stretches(truth);
     for (from, to) in refused.iter().filter(|(from, to)| to - from >= MODE_WITHIN) {
-        let held = shows.iter().filter(|(at, _)| (from + MODE_WITHIN..=to - LAST).contains(at));
+        let held = shows.iter().filter(|(at, _)| (from + MODE_WITHIN..=*to).contains(at));
         let missing: Vec<_> = held.filter(|(_, mode)| *mode != wanted).collect();
         if !missing.is_empty() {
             say(format!("SYNs were refused from {from:.1} to {to:.1}, but not {wanted}: {missing:.0?}"));

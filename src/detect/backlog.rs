@@ -188,9 +188,11 @@ impl BacklogModel {
     /// How the server treats SYNs, why, and how sure that is.
     pub fn mode(&self) -> Verdict {
         // A full accept queue drops SYNs too, and the SYN queue then has room (net/ipv4/tcp_input.c, `tcp_conn_request`).
+        // That a SYN has no answer is known one first timer later: what counts is the room there was when it came.
+        let held = self.occupancy().max(self.queue.held_lately());
         let room = match (self.backlog, self.limit()) {
-            (Some(_), Some(limit)) => self.occupancy() * 4 < limit.entries,
-            _ => self.occupancy() < SMALLEST_FULL,
+            (Some(_), Some(limit)) => held * 4 < limit.entries,
+            _ => held < SMALLEST_FULL,
         };
         self.recent.verdict(room)
     }

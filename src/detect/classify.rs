@@ -199,7 +199,7 @@ impl Features {
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
         let doubled = self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed;
-        if crowd >= 2.0 * unresolved && doubled && !self.besieged && !self.seems_besieged {
+        if crowd >= 2.0 * unresolved && doubled && !self.seems_besieged {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients

@@ -140,12 +140,13 @@ impl Watch {
         self.certain().is_some_and(|(reading, limit)| is_full_of_old(reading, limit.entries, BESIEGED))
     }
 
-    /// The same of a queue whose size was learned, if nearly all that is there has waited: then it is no crowd. What else it is hangs
-    /// on a size that may be far off.
+    /// The same, or of a queue whose size was learned, if nearly all that is there has waited: then it is no crowd. What else it is
+    /// hangs on a size that may be far off.
     pub(super) fn seems_besieged(&self) -> bool {
-        self.modelled().is_some_and(|(reading, limit)| {
+        let learned = |(reading, limit): (&Reading, Limit)| {
             limit.entries >= LEARNED && is_full_of_old(reading, limit.entries, BESIEGED_LEARNED)
-        })
+        };
+        self.is_besieged() || self.modelled().is_some_and(learned)
     }
 
     /// Whether its accept queue is full, by the model of its queue.

@@ -55,8 +55,8 @@ mod tests {
     use crate::synth::source::SynthSource;
     use std::time::Duration;
 
-    /// A flood beside handshakes, more events a bin than a packet thread sums up itself, and fewer than it can run ahead by; `slow`: how long the judge takes over each change it tells.
-    /// What was told and by which threads, and what can be read in the end.
+    /// A flood beside handshakes, more events a bin than a packet thread sums up itself, and fewer than it can run ahead by; `slow`: how
+    /// long the judge takes over each change it tells. What was told and by which threads, and what can be read in the end.
     fn judged(slow: Duration) -> (String, Vec<Option<String>>) {
         let told = Arc::new(Mutex::new((String::new(), Vec::new())));
         let hear = Arc::clone(&told);

@@ -15,8 +15,7 @@ impl Sensor {
         lock(&self.history).follow_servers();
     }
 
-    /// Adds a sample to the history, where one is due. Of each thread what it had counted when it closed
-    /// its last bin.
+    /// Adds a sample to the history, where one is due. Of each thread what it had counted when it closed its last bin.
     pub(super) fn remember(&self, detector: &Detector, at: Timestamp) {
         let mut history = lock(&self.history);
         if !history.due(at) {

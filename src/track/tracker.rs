@@ -6,7 +6,7 @@ use super::batch::{BATCH, Located};
 use super::consequence::take;
 use super::counts::LedgerCounts;
 use super::established::Loss;
-use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
+use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
@@ -210,11 +210,10 @@ impl Tracker {
             met = self.meet(spot, Place::Crossed, src_is_low, segment, wait);
         }
         let mut say = |weight, kind| sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
-        let syn = traits(segment);
         match met {
             Met::Opened { level } => {
                 self.counts.sampled += u64::from(level > 0);
-                say(1 << level, EventKind::Opened { syn });
+                say(1 << level, EventKind::Opened);
                 if place == Place::Crossed {
                     self.counts.simultaneous_opens += 1;
                     say(1, EventKind::SimultaneousOpen);
@@ -228,7 +227,7 @@ impl Tracker {
                 let after = segment.ts.since(before.opened_at);
                 let (state, overdue) = (before.state, before.overdue);
                 say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
-                say(1 << before.level, EventKind::Opened { syn });
+                say(1 << before.level, EventKind::Opened);
                 self.opened(spot.key, src_is_low, wait, before.level, segment);
             }
             Met::Repeated(before) => {
@@ -245,7 +244,7 @@ impl Tracker {
             Met::Refused => {
                 self.counts.untracked += 1;
                 self.table.shares.refused(flow.resp, segment.ts);
-                say(1, EventKind::Untracked { syn });
+                say(1, EventKind::Untracked);
             }
             // A third SYN cannot cross: the crossing attempt has this direction.
             Met::Crossing => {}
@@ -366,15 +365,5 @@ impl Tracker {
         let Some((step, before)) = visited else { return false };
         self.took(&spot.key.flow(before.originator_is_low), step, &before, segment, sink);
         true
-    }
-}
-
-fn traits(segment: &Segment) -> SynTraits {
-    SynTraits {
-        isn: segment.seq.0,
-        window: segment.window,
-        payload_len: segment.payload_len,
-        ttl: segment.ttl,
-        bare: segment.options_len == 0,
     }
 }

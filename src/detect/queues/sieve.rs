@@ -196,7 +196,7 @@ mod tests {
     use crate::decode::segment::Endpoint;
     use crate::detect::hash::KeyedHash;
     use crate::time::Timestamp;
-    use crate::track::event::{EventKind, HandshakeEvent, SynTraits};
+    use crate::track::event::{EventKind, HandshakeEvent};
     use crate::track::flow::Flow;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -214,7 +214,7 @@ mod tests {
         let kind = if repeated {
             EventKind::SynAckRetransmitted { after_ack: false, age: Duration::from_secs(1), count: 1 }
         } else {
-            EventKind::Opened { syn: SynTraits::default() }
+            EventKind::Opened
         };
         Note::of(&HandshakeEvent { ts, flow, weight: 1, kind }, &KeyedHash::new(3), seat).unwrap()
     }

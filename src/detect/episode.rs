@@ -22,6 +22,8 @@ pub(super) struct Running {
     /// The peak rate and the mode when last told.
     told_rate: f64,
     told_mode: ServerMode,
+    /// How often a change of mode was told.
+    turns: u32,
     opinion: Opinion,
     /// Sources of unresolved attempts since its onset.
     pub(super) sources: SourceSet,
@@ -52,6 +54,22 @@ struct Opinion {
 const MOST_LOOKS: u32 = 64;
 
 impl Running {
+    /// One of which the journal was told in bin `told`.
+    fn new(incident: Incident, told: u64, before: [u64; 2], sources: SourceSet) -> Self {
+        Self {
+            calm: 0,
+            told,
+            told_rate: incident.syn_rate_peak,
+            told_mode: incident.server_mode,
+            turns: 0,
+            opinion: Opinion::default(),
+            sources,
+            before,
+            carried: Carried::default(),
+            incident,
+        }
+    }
+
     /// Its kind after another look. The first correction counts at once, each further one only when twice as many looks in a row
     /// say the same: who is paged for one kind is paged again for another, and what lies between two would do so for ever. That
     /// it is no mere crowd counts at once, however often it was taken for one.
@@ -92,6 +110,8 @@ pub(super) struct Episodes {
 
 /// Updates of one incident come at least this many bins apart, unless its kind or severity changes: 10 s.
 const UPDATE_EVERY: u64 = 20;
+/// Changes of mode come this often twice as far apart as the one before: then each 5 minutes at most.
+const MOST_TURNS: u32 = 5;
 
 impl Episodes {
     /// None yet; `keep` that ended are remembered.
@@ -126,12 +146,7 @@ impl Episodes {
             event: Change::Raised,
             incident: incident.clone(),
         });
-        let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
-        let (carried, opinion) = (Carried::default(), Opinion::default());
-        self.seat(
-            number,
-            Running { incident, calm: 0, told: bin, told_rate, told_mode, opinion, sources, before, carried },
-        );
+        self.seat(number, Running::new(incident, bin, before, sources));
         Some(number)
     }
 
@@ -146,12 +161,7 @@ impl Episodes {
         if number >= MAX_RUNNING {
             return None;
         }
-        let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
-        let (before, opinion) = ([0; 2], Opinion::default());
-        self.seat(
-            number,
-            Running { incident, calm: 0, told: 0, told_rate, told_mode, opinion, sources, before, carried },
-        );
+        self.seat(number, Running { carried, ..Running::new(incident, 0, [0; 2], sources) });
         Some(number)
     }
 
@@ -187,15 +197,18 @@ impl Episodes {
             severity > running.incident.severity || (changed && severity != running.incident.severity);
         let a_while_ago = bin >= running.told + UPDATE_EVERY;
         let grew = running.incident.syn_rate_peak >= 2.0 * running.told_rate && a_while_ago;
-        // That a server begins to send cookies, or to drop, is news.
-        let turned = running.incident.server_mode != running.told_mode && a_while_ago;
+        // That a server begins to send cookies, or to drop, is news; that it does now and then, a queue about to be full, ever less.
+        let spaced = bin >= running.told + (UPDATE_EVERY << running.turns.min(MOST_TURNS));
+        let turned = running.incident.server_mode != running.told_mode && spaced;
         running.incident.kind = kind;
         if graver {
             running.incident.severity = severity;
         }
         if changed || graver || grew || turned {
             (running.told, running.told_rate) = (bin, running.incident.syn_rate_peak);
-            running.told_mode = running.incident.server_mode;
+            if running.told_mode != running.incident.server_mode {
+                (running.told_mode, running.turns) = (running.incident.server_mode, running.turns + 1);
+            }
             self.news.push(JournalEntry { ts, event: Change::Updated, incident: running.incident.clone() });
         }
         if changed {
@@ -290,7 +303,7 @@ mod tests {
             end_reason: None,
             server_mode: ServerMode::Unknown,
             server_mode_confidence: 0.0,
-            syn_rate_peak: 0.0,
+            syn_rate_peak: 100.0,
             attempts: 0,
             completed: 0,
             embryonic_peak: 0,
@@ -333,6 +346,23 @@ mod tests {
         // A crowd that turns out to be a flood is one at once, whatever was before.
         flood.incident.kind = FlashCrowd;
         assert_eq!(flood.look(SpoofedFlood), SpoofedFlood);
+    }
+
+    /// A queue about to be full: cookies in one look, none in the next, for an hour.
+    #[test]
+    fn a_mode_that_comes_and_goes_is_told_ever_more_seldom() {
+        let mut episodes = Episodes::new(1);
+        let incident = running(IncidentKind::SpoofedFlood).incident;
+        let number = episodes.raise(0, incident, [0; 2], SourceSet::None).unwrap();
+        episodes.news.clear();
+        for bin in (4..7200).step_by(4) {
+            let mode = if bin / 4 % 2 == 0 { ServerMode::Cookie } else { ServerMode::Queue };
+            episodes.get_mut(number).unwrap().incident.server_mode = mode;
+            let now = (bin, Timestamp::EPOCH);
+            episodes.review(number, now, IncidentKind::SpoofedFlood, Severity::Critical);
+        }
+        // After 10, 20, 40, 80, 160 and then each 320 s at most: 5 and 10 in what is left of the hour.
+        assert!((5..=16).contains(&episodes.news.len()), "{}", episodes.news.len());
     }
 
     #[test]

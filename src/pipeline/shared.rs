@@ -209,7 +209,12 @@ impl Sensor {
     fn take(&self, closing: &Closing, observations: &mut Observations, last: bool) {
         let mut judge = lock(&self.judge);
         judge.detector.absorb(observations);
-        lock(&closing.thread.closed).clone_from(&closing.counts);
+        let mut closed = lock(&closing.thread.closed);
+        // The bin of a thread that panicked may come in after its end, when all that it counted is here already.
+        if !closing.thread.ended.load(Ordering::Relaxed) {
+            closed.clone_from(&closing.counts);
+        }
+        drop(closed);
         closing.thread.reached.store(closing.end.as_nanos(), Ordering::Relaxed);
         if last {
             closing.thread.ended.store(true, Ordering::Relaxed);
@@ -217,8 +222,12 @@ impl Sensor {
         self.evaluate(&mut judge);
     }
 
-    /// A thread that ended in whatever way: nobody waits for it any more.
+    /// A thread that ended in whatever way: nobody waits for it any more. Its counts stay in the sums; its deadlines are the table's now.
     pub(super) fn thread_gone(&self, thread: &Thread) {
+        let mut published = lock(&thread.published);
+        (published.bytes, published.expiry_lag) = (0, Duration::ZERO);
+        let mut closed = lock(&thread.closed);
+        closed.clone_from(&published);
         thread.ended.store(true, Ordering::Relaxed);
     }
 

@@ -93,6 +93,16 @@ impl<K: Copy> DeadlineQueue<K> {
         Some(opened_at(chunk.base, record.offset_micros))
     }
 
+    /// Gives every record to `look`, oldest first; they stay.
+    pub(crate) fn each(&self, mut look: impl FnMut(K, Timestamp)) {
+        let front = self.front().records.get(self.taken..).unwrap_or_default();
+        let behind = self.full.iter().skip(1).chain((!self.full.is_empty()).then_some(&self.last));
+        let behind = behind.flat_map(|chunk| chunk.records.iter().map(|record| (chunk.base, record)));
+        for (base, record) in front.iter().map(|record| (self.front().base, record)).chain(behind) {
+            look(record.key, opened_at(base, record.offset_micros));
+        }
+    }
+
     /// Takes the records at the front that opened at `latest` or before, at most so many; gives each to `take`.
     #[inline]
     pub(crate) fn pop_until(&mut self, latest: Timestamp, most: usize, mut take: impl FnMut(K, Timestamp)) {
@@ -160,6 +170,11 @@ mod tests {
         assert_eq!(queue.len(), 20_001);
         for i in 0..20_000u64 {
             assert_eq!(queue.front_opened_at(), Some(at(i)));
+            if i % 999 == 0 {
+                let mut left = (i..20_000).map(|i| (i, at(i))).chain([(99_999, later)]);
+                queue.each(|key, opened_at| assert_eq!(Some((key, opened_at)), left.next()));
+                assert_eq!(left.next(), None);
+            }
             assert_eq!(pop(&mut queue), Some((i, at(i))));
         }
         assert_eq!(pop(&mut queue), Some((99_999, later)));

@@ -3,6 +3,7 @@
 //! Verbs in, copies out: no guard leaves this file or outlives an expression. Bounded by `limit`. No clock, no events.
 
 use super::established::Established;
+use super::estate::Estate;
 use super::flow::{AnyTuple, Flow, Tuple, TupleV4, TupleV6};
 use super::grace::GraceAges;
 use super::handshake::Attempt;
@@ -137,6 +138,7 @@ pub struct HalfOpenTable {
     pub(crate) visibility: Visibility,
     pub(crate) established: Established,
     pub(super) disowned: Disowned,
+    pub(super) estate: Estate,
 }
 
 impl HalfOpenTable {
@@ -160,6 +162,7 @@ impl HalfOpenTable {
             visibility: Visibility::new(hasher(6)),
             established: Established::new(&config.established, hasher(7)),
             disowned: Disowned::new(hasher(8)),
+            estate: Estate::default(),
         }
     }
 
@@ -214,6 +217,7 @@ impl HalfOpenTable {
             + self.waiting.bytes()
             + self.remembered.bytes()
             + self.visibility.bytes()
+            + self.estate.bytes()
     }
 
     /// Whether any simultaneous open is under way.

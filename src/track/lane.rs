@@ -4,7 +4,7 @@
 
 use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
-use super::queue::DeadlineQueue;
+use super::queue::{self, DeadlineQueue};
 use super::table::Keyed;
 use super::waiting::{LaneRings, StillOpen, Waiting};
 use crate::time::Timestamp;
@@ -33,6 +33,11 @@ impl Lanes {
     /// Records of both families.
     pub(crate) fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
+    }
+
+    /// Bytes of the records alone.
+    pub(crate) fn of_records(&self) -> usize {
+        self.v4.len() * queue::size::<TupleV4>() + self.v6.len() * queue::size::<TupleV6>()
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -21,15 +21,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Deadlines a lane may keep for each entry the table may hold; those of attempts that ended stay until their time comes. At 16
-/// bytes each (IPv4) this bounds them at 64 bytes an entry.
-const RECORDS_PER_ENTRY: usize = 4;
-
 /// Before any packet: whatever time is handed in next, deadlines are looked at.
 pub(super) const AT_ONCE: Timestamp = Timestamp::from_nanos(i64::MIN);
-
-/// A small table may still keep this many.
-const MIN_RECORDS: usize = 1 << 16;
 
 /// Life of an attempt by state.
 #[derive(Debug, Clone, Copy)]
@@ -291,11 +284,10 @@ impl Tracker {
             spoken: false,
             ticket: wait.ticket,
         };
-        let lane = K::of(&mut self.lanes);
-        let (waiting, records) = (lane.waiting_for_grace(wait.class), lane.len());
-        let full = waiting >= self.table.waiting.size()
-            || records >= RECORDS_PER_ENTRY * self.table.limit().max(MIN_RECORDS);
+        let deadlines = self.lanes.of_records();
+        let waiting = K::of(&mut self.lanes).waiting_for_grace(wait.class);
         let table = &*self.table;
+        let full = waiting >= table.waiting.size() || deadlines >= table.room.deadlines;
         let present = |attempt: &mut Attempt| {
             if attempt.originator_is_low != src_is_low {
                 attempt.crossed = true;
@@ -325,7 +317,9 @@ impl Tracker {
                 return (None, Met::Remembered { expired: ended.end == End::Expired });
             }
             match table.shares.admit(wait.at, table.free()) {
-                Admission::Sample(level) if !full && table.samples(&flow, segment.seq, level) => {
+                Admission::Sample(level)
+                    if !full && table.has_place(place) && table.samples(&flow, segment.seq, level) =>
+                {
                     (Some(fresh(level)), Met::Opened { level })
                 }
                 Admission::Sample(_) | Admission::Refuse => (None, Met::Refused),

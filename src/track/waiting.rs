@@ -107,9 +107,6 @@ fn still_open(word: u16) -> Option<StillOpen> {
 /// Words of a ring that come into being together, when the first of them is needed.
 const CHUNK: usize = 4096;
 
-/// Attempts that ended wait for their grace age too: room for 87,000 handshakes a second of 3 s, however small the table.
-const SMALLEST: usize = 1 << 18;
-
 /// One grace class of one lane.
 struct Ring {
     chunks: Box<[OnceLock<Box<[AtomicU16]>>]>,
@@ -150,9 +147,9 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Rings for at most twice `limit` attempts in each class, 8,388,608 at the most.
-    pub(crate) fn new(limit: usize) -> Self {
-        let size = (2 * limit).next_power_of_two().clamp(SMALLEST, 1 << (SEQUENCE_BITS - 1));
+    /// Rings for so many attempts in each class: a power of two, a chunk or more, and no more than half as many as tickets tell apart.
+    pub(crate) fn new(size: usize) -> Self {
+        let size = size.next_power_of_two().clamp(CHUNK, 1 << (SEQUENCE_BITS - 1));
         let lanes = (0..LANES).map(|_| OnceLock::new()).collect();
         Self { lanes, taken: AtomicUsize::new(0), size }
     }

@@ -92,18 +92,21 @@ const SYN: u8 = TcpFlags::SYN;
 const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
 const ACK: u8 = TcpFlags::ACK;
 
-/// Five clients, three of which complete nothing. The last millisecond is after the last tick, and in another bin than the
+/// Six clients, four of which complete nothing. The last millisecond is after the last tick, and in another bin than the
 /// second client's SYN.
-const BEFORE: [(i64, u8, u8); 9] = [
+const BEFORE: [(i64, u8, u8); 12] = [
     (0, 1, SYN),
     (400, 2, SYN),
     (410, 2, SYN_ACK),
     (420, 3, SYN),
     (430, 3, SYN_ACK),
+    (440, 7, SYN),
+    (450, 7, SYN_ACK),
     (800, 4, SYN),
     (820, 3, ACK),
     (821, 4, SYN_ACK),
     (822, 5, SYN),
+    (823, 7, ACK),
 ];
 
 #[test]
@@ -113,8 +116,8 @@ fn what_a_capture_left_open_ends_in_the_next_one() {
         let ended = catch_unwind(AssertUnwindSafe(|| sensor.run_source(Mortal(frames(&BEFORE), then))));
         assert_eq!((ended.is_err(), matches!(ended, Ok(Err(_)))), (then == Then::Panic, then == Then::Error));
         let before = sensor.snapshot();
-        assert_eq!(before.handshakes.attempts, 5, "{then:?}");
-        assert_eq!(before.handshakes.closed[Outcome::Completed as usize], 1, "{then:?}");
+        assert_eq!(before.handshakes.attempts, 6, "{then:?}");
+        assert_eq!(before.handshakes.closed[Outcome::Completed as usize], 2, "{then:?}");
         assert_eq!((sensor.table.len(), open(&before.handshakes)), (4, 4), "{then:?}");
         assert_eq!((before.handshakes.open_syn_received, before.table.expiry_lag), (2, 0.0), "{then:?}");
 
@@ -122,7 +125,7 @@ fn what_a_capture_left_open_ends_in_the_next_one() {
         let again = silence(frames(&[(1900, 2, ACK), (1950, 6, SYN)]), 2..64);
         sensor.run_source(Mortal(again, Then::Error)).unwrap_err();
         let between = sensor.snapshot().handshakes;
-        assert_eq!(between.closed[Outcome::Completed as usize], 2, "{then:?}");
+        assert_eq!(between.closed[Outcome::Completed as usize], 3, "{then:?}");
         assert_eq!(
             between.closed[Outcome::Unanswered as usize],
             1,
@@ -137,7 +140,7 @@ fn what_a_capture_left_open_ends_in_the_next_one() {
             "{then:?}: {:?}",
             after.handshakes
         );
-        assert_eq!(after.handshakes.attempts, 6);
+        assert_eq!(after.handshakes.attempts, 7);
         let server = after.servers.iter().find(|server| server.server.starts_with("192.0.2.10")).unwrap();
         assert_eq!((server.embryonic_syn_sent, server.embryonic_syn_received), (0, 0), "{then:?}");
     }
@@ -158,7 +161,7 @@ fn what_comes_with_an_earlier_time_goes_on_from_the_later_one() {
         sensor.run_source(earlier).unwrap();
         let end = sensor.snapshot();
         assert!(end.network_time > begin.network_time);
-        assert_eq!(end.handshakes.attempts, 6);
+        assert_eq!(end.handshakes.attempts, 7);
         assert_eq!((open(&end.handshakes), sensor.table.len()), (0, 0), "{back}: {:?}", end.handshakes);
         assert_eq!(end.time_jumps, u64::from(back > 60_000));
     }

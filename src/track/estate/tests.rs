@@ -234,6 +234,8 @@ enum Act {
     Answer(u32),
     /// And its originator's ACK.
     Ack(u32),
+    /// Or reset, which is told as an oddity too, and before its end.
+    Reset(u32),
     /// Its SYN again.
     Again(u32),
     /// The clock moves, back as well.
@@ -249,6 +251,7 @@ fn act() -> impl Strategy<Value = Act> {
         8 => Just(Act::Syn),
         3 => (1u32..20).prop_map(Act::Answer),
         3 => (1u32..20).prop_map(Act::Ack),
+        2 => (1u32..20).prop_map(Act::Reset),
         1 => (1u32..20).prop_map(Act::Again),
         4 => (0i64..1000).prop_map(Act::Wait),
         1 => (0i64..40_000).prop_map(Act::Wait),
@@ -293,6 +296,7 @@ proptest! {
                 }
                 Act::Answer(back) => what = Some((opened.wrapping_sub(back), TcpFlags::SYN | TcpFlags::ACK)),
                 Act::Ack(back) => what = Some((opened.wrapping_sub(back), TcpFlags::ACK)),
+                Act::Reset(back) => what = Some((opened.wrapping_sub(back), TcpFlags::RST)),
                 Act::Again(back) => what = Some((opened.wrapping_sub(back), TcpFlags::SYN)),
                 Act::Wait(millis) => stamp += millis,
                 Act::Panic(patience) => sink.patience = patience,

@@ -342,19 +342,17 @@ proptest! {
         let mut told: HashMap<(Endpoint, bool), u32> = HashMap::new();
         let mut ended = [0u64; 7];
         for event in &sink.heard {
-            match event.kind {
-                EventKind::Opened { .. } => *told.entry((event.flow.orig, false)).or_default() += 1,
-                EventKind::Overdue { .. } => {
-                    let overdue = told.entry((event.flow.orig, true)).or_default();
-                    *overdue += 1;
-                    let overdue = *overdue;
-                    prop_assert!(overdue <= told[&(event.flow.orig, false)], "overdue twice");
-                }
-                EventKind::Closed { outcome, overdue, .. } => {
-                    ended[outcome as usize] += 1;
-                    prop_assert!(!overdue || told.contains_key(&(event.flow.orig, true)), "{:?}", event);
-                }
-                _ => {}
+            let orig = event.flow.orig;
+            if let EventKind::Opened { .. } = event.kind {
+                *told.entry((orig, false)).or_default() += 1;
+            } else if let EventKind::Overdue { .. } = event.kind {
+                let overdue = told.entry((orig, true)).or_default();
+                *overdue += 1;
+                let overdue = *overdue;
+                prop_assert!(overdue <= told[&(orig, false)], "overdue twice");
+            } else if let EventKind::Closed { outcome, overdue, .. } = event.kind {
+                ended[outcome as usize] += 1;
+                prop_assert!(!overdue || told.contains_key(&(orig, true)), "{:?}", event);
             }
         }
         // Where nobody panicked everything was told; a panic takes with it what had not been told of its one segment.

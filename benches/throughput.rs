@@ -19,7 +19,8 @@ use halfopen::capture::memory::MemorySource;
 use halfopen::capture::replay::ReplaySource;
 use halfopen::capture::{Frame, FrameSource, LinkType, SourceEvent};
 use halfopen::config::Config;
-use halfopen::decode::{Decoded, decode};
+use halfopen::decode::segment::SegmentKind;
+use halfopen::decode::{DecodeError, Decoded, decode};
 use halfopen::pipeline::Sensor;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
@@ -28,14 +29,14 @@ use halfopen::synth::pcapfile::PcapWriter;
 use halfopen::synth::scenario::Traffic;
 use halfopen::synth::source::SynthSource;
 use halfopen::synth::{Scenario, Stream};
-use halfopen::time::NetworkTime;
+use halfopen::time::{NetworkTime, Timestamp};
 use halfopen::track::event::NoSink;
 use halfopen::track::table::HalfOpenTable;
 use halfopen::track::tracker::Tracker;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Repeats of everything timed; odd, so that the median is one of them.
@@ -178,20 +179,50 @@ fn replay(path: &Path, config: &Config) {
     std::hint::black_box(sensor.snapshot());
 }
 
-/// The same without detection: capture, decode and track alone.
+/// The same without detection: capture, decode and track; frames and segments counted by kind and, with the ledger, published every
+/// 50 ms of network time, as the sensor does (`pipeline/packets.rs`). No events, no sums, no bins, no evidence.
 fn track(path: &Path, config: &Config) {
     let table = Arc::new(HalfOpenTable::new(&config.table, 1));
     let mut tracker = Tracker::new(table, &config.table, usize::MAX);
-    let mut source = open(path);
-    let mut time = NetworkTime::new();
+    let (mut source, mut time) = (open(path), NetworkTime::new());
+    let (mut counted, mut publish_at) = (Counted::default(), Timestamp::EPOCH);
+    let published = Mutex::new((Counted::default(), tracker.counts().clone()));
+    let publish = |counted: &Counted, tracker: &mut Tracker| {
+        tracker.catch_up(&mut NoSink);
+        let mut published = published.lock().expect("one thread");
+        published.0.clone_from(counted);
+        published.1.clone_from(tracker.counts());
+    };
     while let SourceEvent::Frame(frame) = source.next_event().expect("the file just written") {
         let now = time.advance(frame.ts);
-        if let Decoded::Tcp(segment) = decode(&Frame { ts: now, ..frame }) {
-            tracker.take(segment, &mut NoSink);
+        counted.frames += 1;
+        match decode(&Frame { ts: now, ..frame }) {
+            Decoded::Tcp(segment) => {
+                counted.tcp += 1;
+                counted.segments[segment.kind as usize] += 1;
+                tracker.take(segment, &mut NoSink);
+            }
+            Decoded::NotTcp(_) => counted.not_tcp += 1,
+            Decoded::Undecoded(error) => counted.undecoded[error as usize] += 1,
+        }
+        if now >= publish_at {
+            publish(&counted, &mut tracker);
+            source.publish();
+            publish_at = now.plus(Duration::from_millis(50));
         }
     }
-    tracker.catch_up(&mut NoSink);
-    std::hint::black_box(tracker.counts());
+    publish(&counted, &mut tracker);
+    std::hint::black_box(&published);
+}
+
+/// What became of frames.
+#[derive(Default, Clone)]
+struct Counted {
+    frames: u64,
+    tcp: u64,
+    not_tcp: u64,
+    undecoded: [u64; DecodeError::ALL.len()],
+    segments: [u64; SegmentKind::ALL.len()],
 }
 
 fn tcpdump(path: &Path, filter: &[&str]) {

@@ -119,8 +119,8 @@ fn told(events: &[HandshakeEvent]) -> Told {
     let mut told = Told::default();
     for event in events {
         match event.kind {
-            EventKind::Opened { .. } => told.opened += 1,
-            EventKind::Untracked { .. } => told.untracked += 1,
+            EventKind::Opened => told.opened += 1,
+            EventKind::Untracked => told.untracked += 1,
             EventKind::Overdue { .. } => told.overdue += 1,
             EventKind::Closed { outcome, overdue, .. } => {
                 told.closed[outcome as usize] += 1;

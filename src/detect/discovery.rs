@@ -86,8 +86,8 @@ fn told(event: &HandshakeEvent) -> Option<Told> {
         }
         EventKind::SimultaneousOpen => Some(Told::Oddity("simultaneous_open")),
         EventKind::Oddity(oddity) => Some(Told::Oddity(oddity.as_label())),
-        EventKind::Opened { .. }
-        | EventKind::Untracked { .. }
+        EventKind::Opened
+        | EventKind::Untracked
         | EventKind::SynRetransmitted { .. }
         | EventKind::Answered { .. }
         | EventKind::SynAckRetransmitted { .. }

@@ -234,6 +234,8 @@ impl Court {
         {
             kind = now;
         }
+        let kind = running.look(kind);
+        let told = &mut running.incident;
         let severity = watch.severity(kind, &features);
         if kind != told.kind || severity > told.severity {
             told.evidence = tell::evidence(watch, &features, &self.config, keys, visibility);

@@ -22,6 +22,7 @@ pub(super) struct Running {
     /// The peak rate and the mode when last told.
     told_rate: f64,
     told_mode: ServerMode,
+    opinion: Opinion,
     /// Sources of unresolved attempts since its onset.
     pub(super) sources: SourceSet,
     /// Totals (attempts, completed) of its key before the onset.
@@ -38,7 +39,37 @@ pub(super) struct Carried {
     pub(super) sources: u64,
 }
 
+/// What later looks make of an incident's kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Opinion {
+    /// Kinds it had before.
+    corrected: u32,
+    /// Another kind, and looks in a row that said so.
+    other: Option<(IncidentKind, u32)>,
+}
+
+/// Looks in a row that a correction may have to wait for: two minutes.
+const MOST_LOOKS: u32 = 64;
+
 impl Running {
+    /// Its kind after another look. The first correction counts at once, each further one only when twice as many looks in a row
+    /// say the same: who is paged for one kind is paged again for another, and what lies between two would do so for ever. That
+    /// it is no mere crowd counts at once, however often it was taken for one.
+    pub(super) fn look(&mut self, kind: IncidentKind) -> IncidentKind {
+        let told = self.incident.kind;
+        if kind == told {
+            self.opinion.other = None;
+            return told;
+        }
+        let looks = self.opinion.other.filter(|(other, _)| *other == kind).map_or(1, |(_, looks)| looks + 1);
+        if told != IncidentKind::FlashCrowd && looks < MOST_LOOKS.min(1 << self.opinion.corrected.min(31)) {
+            self.opinion.other = Some((kind, looks));
+            return told;
+        }
+        self.opinion = Opinion { corrected: self.opinion.corrected + 1, other: None };
+        kind
+    }
+
     /// Distinct sources since the onset: at least as many as before a restart, for that sketch is gone.
     pub(super) fn distinct_sources(&self) -> u64 {
         (self.sources.estimate().0.round() as u64).max(self.carried.sources)
@@ -96,10 +127,10 @@ impl Episodes {
             incident: incident.clone(),
         });
         let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
-        let carried = Carried::default();
+        let (carried, opinion) = (Carried::default(), Opinion::default());
         self.seat(
             number,
-            Running { incident, calm: 0, told: bin, told_rate, told_mode, sources, before, carried },
+            Running { incident, calm: 0, told: bin, told_rate, told_mode, opinion, sources, before, carried },
         );
         Some(number)
     }
@@ -116,10 +147,10 @@ impl Episodes {
             return None;
         }
         let (told_rate, told_mode) = (incident.syn_rate_peak, incident.server_mode);
-        let before = [0; 2];
+        let (before, opinion) = ([0; 2], Opinion::default());
         self.seat(
             number,
-            Running { incident, calm: 0, told: 0, told_rate, told_mode, sources, before, carried },
+            Running { incident, calm: 0, told: 0, told_rate, told_mode, opinion, sources, before, carried },
         );
         Some(number)
     }
@@ -243,6 +274,66 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::incident::Scope;
+
+    fn running(kind: IncidentKind) -> Running {
+        let mut episodes = Episodes::new(1);
+        let incident = Incident {
+            id: String::new(),
+            kind,
+            scope: Scope::Server,
+            server: "192.0.2.1:80".to_owned(),
+            severity: Severity::Critical,
+            onset: Timestamp::EPOCH,
+            detected_at: Timestamp::EPOCH,
+            ended_at: None,
+            end_reason: None,
+            server_mode: ServerMode::Unknown,
+            server_mode_confidence: 0.0,
+            syn_rate_peak: 0.0,
+            attempts: 0,
+            completed: 0,
+            embryonic_peak: 0,
+            backlog_occupancy_peak: 0.0,
+            backlog_occupancy_estimated: true,
+            distinct_sources: 0,
+            capture_loss: 0.0,
+            evidence: Vec::new(),
+        };
+        let number = episodes.raise(0, incident, [0; 2], SourceSet::None).unwrap();
+        episodes.running[number].take().unwrap()
+    }
+
+    /// What looks make of it, one after another: how many changes of kind.
+    fn changes(running: &mut Running, looks: impl Iterator<Item = IncidentKind>) -> usize {
+        let corrected = looks.map(|kind| {
+            let told = running.look(kind);
+            let changed = told != running.incident.kind;
+            running.incident.kind = told;
+            usize::from(changed)
+        });
+        corrected.sum()
+    }
+
+    #[test]
+    fn what_lies_between_two_kinds_does_not_change_for_ever() {
+        use IncidentKind::{FlashCrowd, Outage, SpoofedFlood};
+        let one_another = |each: usize| (0..3600).map(move |n| [Outage, SpoofedFlood][n / each % 2]);
+        for (each, most) in [(1, 1), (2, 2), (5, 3), (60, 6)] {
+            let mut flood = running(SpoofedFlood);
+            let seen = changes(&mut flood, one_another(each));
+            assert!((1..=most).contains(&seen), "{seen} changes, every {each} looks");
+        }
+        // The first correction counts at once, and so does what lasts, in the end.
+        let mut flood = running(SpoofedFlood);
+        assert_eq!(flood.look(Outage), Outage);
+        changes(&mut flood, one_another(1));
+        flood.incident.kind = SpoofedFlood;
+        assert_eq!(changes(&mut flood, std::iter::repeat_n(Outage, MOST_LOOKS as usize)), 1);
+        // A crowd that turns out to be a flood is one at once, whatever was before.
+        flood.incident.kind = FlashCrowd;
+        assert_eq!(flood.look(SpoofedFlood), SpoofedFlood);
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

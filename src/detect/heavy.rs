@@ -15,15 +15,16 @@ pub(super) trait Restart: Default {
     fn restart(&mut self);
 }
 
-/// One key's place.
+/// One key's place. It begins with a cache line, so that what is written of every new key lies in as few as can be.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(super) struct Entry<V> {
-    /// The address.
-    pub(super) addr: IpAddr,
     /// Its count: at least the truth.
     pub(super) count: u64,
     /// By how much the count may exceed the truth.
     pub(super) error: u64,
+    /// The address.
+    pub(super) addr: IpAddr,
     /// What else is known since it took the place.
     pub(super) value: V,
 }

@@ -172,8 +172,8 @@ impl EventSink for Observations {
                 return;
             }
             EventKind::Mismatched { .. } => return,
-            EventKind::Opened { .. }
-            | EventKind::Untracked { .. }
+            EventKind::Opened
+            | EventKind::Untracked
             | EventKind::SynRetransmitted { .. }
             | EventKind::Answered { .. }
             | EventKind::SynAckRetransmitted { .. }
@@ -218,13 +218,13 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
     let weight = event.weight;
     let by = i64::from(weight);
     match event.kind {
-        EventKind::Opened { .. } => {
+        EventKind::Opened => {
             tally.count(Count::Attempts, 1);
             tally.count(Count::Represented, weight);
             tally.shift(Gauge::Sent, by);
             hear(tally, event.ts);
         }
-        EventKind::Untracked { .. } => {
+        EventKind::Untracked => {
             tally.count(Count::Attempts, weight);
             hear(tally, event.ts);
         }

@@ -45,14 +45,15 @@ enum Reach {
     Many,
 }
 
-/// Failed attempts of one source.
+/// Failed attempts of one source. What a forged source needs comes first, together: it has no second destination.
 #[derive(Debug, Clone, Default)]
+#[repr(C)]
 pub(super) struct Probe {
     /// By [`Failure`].
     pub(super) failures: [u32; 4],
+    reach: Reach,
     /// The lowest address among the hosts: the victim, where there is only one.
     pub(super) lowest: Option<IpAddr>,
-    reach: Reach,
     /// Meaningless unless `reach` is [`Reach::Many`].
     servers: Distinct<64>,
     hosts: Distinct<64>,
@@ -109,8 +110,11 @@ impl Probe {
     }
 
     /// Notes a host.
+    #[inline]
     pub(super) fn meet(&mut self, host: IpAddr) {
-        self.lowest = Some(self.lowest.map_or(host, |lowest| lowest.min(host)));
+        if self.lowest.is_none_or(|lowest| host < lowest) {
+            self.lowest = Some(host);
+        }
     }
 
     /// Failures of one sort.

@@ -327,7 +327,7 @@ mod tests {
     use super::*;
     use crate::detect::backlog::note::What;
     use crate::detect::incident::ServerMode;
-    use crate::track::event::{EventKind, SynTraits};
+    use crate::track::event::EventKind;
     use crate::track::flow::Flow;
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
@@ -338,7 +338,7 @@ mod tests {
 
     fn opened(at: Endpoint) -> HandshakeEvent {
         let orig = Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)), 1);
-        let kind = EventKind::Opened { syn: SynTraits::default() };
+        let kind = EventKind::Opened;
         HandshakeEvent { ts: Timestamp::from_nanos(1), flow: Flow { orig, resp: at }, weight: 1, kind }
     }
 
@@ -485,7 +485,7 @@ mod tests {
             };
             let of = |milli: u32| milli * (rate / 1000)..(milli + 1) * (rate / 1000);
             for number in of(milli) {
-                tell(&mut parts, event(number, EventKind::Opened { syn: SynTraits::default() }));
+                tell(&mut parts, event(number, EventKind::Opened));
                 tell(
                     &mut parts,
                     event(number, EventKind::Answered { after: Duration::ZERO, overdue: false }),

@@ -9,7 +9,7 @@ use crate::config::ServerConfig;
 use crate::config::detect::{Allowance, DetectConfig, Prefix, Rule, Side};
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
-use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
+use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use crate::track::flow::Flow;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -109,7 +109,7 @@ impl Traffic {
             syn_ack_retransmissions: 0,
         };
         let syn_again = |state, count| EventKind::SynRetransmitted { state, count };
-        self.say(t, flow, EventKind::Opened { syn: SynTraits::default() });
+        self.say(t, flow, EventKind::Opened);
         match fate {
             Fate::Completes(after) => {
                 self.say(t + after / 2.0, flow, answered(after / 2.0, false));

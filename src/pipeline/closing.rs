@@ -73,9 +73,9 @@ mod tests {
         let counts = Arc::default();
         sensor.keep_evidence(FrameStore::new(&EvidenceConfig::default(), &counts).unwrap());
         let flood = Flood {
-            rate: 2_500.0,
+            rate: 4_000.0,
             start: Duration::from_secs(20),
-            count: 15_000,
+            count: 24_000,
             answers: Answers::Queue,
             ..Flood::default()
         };

@@ -70,35 +70,14 @@ impl Outcome {
     }
 }
 
-/// Looks of a SYN that label evidence and never gate it (science 5.4, 5.12).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SynTraits {
-    /// The initial sequence number.
-    pub isn: u32,
-    /// Receive window as sent.
-    pub window: u16,
-    /// TCP payload in bytes.
-    pub payload_len: u16,
-    /// Time to live or hop limit.
-    pub ttl: u8,
-    /// No TCP option at all: a tool, not a stack.
-    pub bare: bool,
-}
-
 /// What happened. `weight` on an event is how many attempts one tracked entry stands for: 1, or 1/p where the table
 /// samples with probability p (Horvitz-Thompson estimate); every sum that uses a weight above 1 is an estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum EventKind {
     /// A new attempt entered the table.
-    Opened {
-        /// How the SYN looked.
-        syn: SynTraits,
-    },
+    Opened,
     /// A SYN that the table could not hold: counted, not followed. Retransmissions cannot be told apart here.
-    Untracked {
-        /// How the SYN looked.
-        syn: SynTraits,
-    },
+    Untracked,
     /// The same SYN again (same tuple, same ISN), whether its attempt is open or was completed or has expired.
     SynRetransmitted {
         /// The state of the open attempt; none where it is no longer open.
@@ -234,7 +213,7 @@ pub struct HandshakeEvent {
     pub ts: Timestamp,
     /// Originator and responder.
     pub flow: Flow,
-    /// How many attempts this one stands for (1 unless sampled).
+    /// How many attempts this one stands for: 1 unless sampled, then a power of two.
     pub weight: u32,
     /// What happened.
     pub kind: EventKind,

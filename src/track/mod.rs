@@ -22,6 +22,7 @@ mod grace;
 pub(crate) mod handshake;
 mod lane;
 mod oddity;
+pub(crate) mod packed;
 mod prefetch;
 mod queue;
 mod remembered;

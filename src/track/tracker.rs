@@ -6,7 +6,7 @@ use super::batch::{BATCH, Located};
 use super::consequence::take;
 use super::counts::LedgerCounts;
 use super::established::Loss;
-use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SynTraits};
+use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
 use super::lane::{Laned, Lanes};
@@ -204,11 +204,10 @@ impl Tracker {
             self.opened(spot.key, src_is_low, wait, level, segment);
         }
         let mut say = |weight, kind| sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
-        let syn = traits(segment);
         match met {
             Met::Opened { level } => {
                 self.counts.sampled += u64::from(level > 0);
-                say(1 << level, EventKind::Opened { syn });
+                say(1 << level, EventKind::Opened);
                 if place == Place::Crossed {
                     self.counts.simultaneous_opens += 1;
                     say(1, EventKind::SimultaneousOpen);
@@ -221,7 +220,7 @@ impl Tracker {
                 let after = segment.ts.since(before.opened_at);
                 let (state, overdue) = (before.state, before.overdue);
                 say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
-                say(1 << before.level, EventKind::Opened { syn });
+                say(1 << before.level, EventKind::Opened);
             }
             Met::Repeated(before) => {
                 self.counts.syn_retransmissions += 1;
@@ -237,7 +236,7 @@ impl Tracker {
             Met::Refused => {
                 self.counts.untracked += 1;
                 self.table.shares.refused(flow.resp, segment.ts);
-                say(1, EventKind::Untracked { syn });
+                say(1, EventKind::Untracked);
             }
             // A third SYN cannot cross: the crossing attempt has this direction.
             Met::Crossing => {}
@@ -367,15 +366,5 @@ impl Drop for Tracker {
     fn drop(&mut self) {
         let lanes = std::mem::replace(&mut self.lanes, Lanes::none());
         self.table.estate.leave(lanes);
-    }
-}
-
-fn traits(segment: &Segment) -> SynTraits {
-    SynTraits {
-        isn: segment.seq.0,
-        window: segment.window,
-        payload_len: segment.payload_len,
-        ttl: segment.ttl,
-        bare: segment.options_len == 0,
     }
 }

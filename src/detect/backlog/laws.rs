@@ -3,7 +3,7 @@
 use super::*;
 use crate::decode::segment::Endpoint;
 use crate::detect::incident::ServerMode;
-use crate::track::event::{EventKind, HandshakeState, Outcome, SynTraits};
+use crate::track::event::{EventKind, HandshakeState, Outcome};
 use crate::track::flow::Flow;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -63,7 +63,7 @@ impl Crowd {
             let (near, far) = self.client;
             let acknowledged = answered + near + (far - near) * unit(&mut random);
             let silent = unit(&mut random) < self.silent;
-            say(at, EventKind::Opened { syn: SynTraits::default() });
+            say(at, EventKind::Opened);
             say(answered, EventKind::Answered { after: micros(answered), overdue: false });
             let ended = if silent { f64::MAX } else { acknowledged };
             for (count, age) in [(1, 1.02), (2, 3.04), (3, 7.2)] {
@@ -165,7 +165,7 @@ fn overflows(rate: f64, unanswered: f64, loss: f64, seconds: f64, seed: u64) -> 
             if !seen() {
                 continue;
             }
-            say(0.0, EventKind::Opened { syn: SynTraits::default() });
+            say(0.0, EventKind::Opened);
             let (answer, ack) = (seen(), seen());
             let fate = unit(&mut random);
             if fate < unanswered + 0.06 || !answer {

@@ -52,7 +52,7 @@ impl Note {
     #[inline]
     pub(in crate::detect) fn of(event: &HandshakeEvent, hash: &KeyedHash, seat: u16) -> Option<Self> {
         let (what, age, number) = match event.kind {
-            EventKind::Opened { .. } => (What::Asked, Duration::ZERO, 0),
+            EventKind::Opened => (What::Asked, Duration::ZERO, 0),
             EventKind::Answered { after, .. } => (What::Answered, after, 0),
             EventKind::SynAckRetransmitted { after_ack: true, age, count } => {
                 (What::RepeatedAfterAck, age, count)
@@ -68,7 +68,7 @@ impl Note {
                 }
             },
             EventKind::Closed { .. }
-            | EventKind::Untracked { .. }
+            | EventKind::Untracked
             | EventKind::SynRetransmitted { .. }
             | EventKind::Overdue { .. }
             // Its SYN-ACKs said it.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::decode::segment::Endpoint;
 use crate::detect::incident::ServerMode;
-use crate::track::event::{EventKind, HandshakeState, Outcome, SynTraits};
+use crate::track::event::{EventKind, HandshakeState, Outcome};
 use crate::track::flow::Flow;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -35,7 +35,7 @@ fn closed(outcome: Outcome, after: f64) -> EventKind {
 
 /// A SYN and its SYN-ACK.
 fn open(model: &mut BacklogModel, seconds: f64, number: u16) {
-    model.on_event(&event(seconds, number, EventKind::Opened { syn: SynTraits::default() }));
+    model.on_event(&event(seconds, number, EventKind::Opened));
     model.on_event(&event(seconds, number, EventKind::Answered { after: Duration::ZERO, overdue: false }));
 }
 
@@ -154,7 +154,7 @@ fn an_unanswered_syn_is_a_drop_where_the_queue_is_full_and_the_accept_queue_s_wh
             model.on_event(&event(1.02, number, again(1.02)));
         }
         for number in 100..120 {
-            model.on_event(&event(1.1, number, EventKind::Opened { syn: SynTraits::default() }));
+            model.on_event(&event(1.1, number, EventKind::Opened));
         }
         if lives {
             // An entry of before speaks after the SYNs that nobody answers.
@@ -178,7 +178,7 @@ fn a_few_lost_repetitions_of_a_server_that_drops_are_no_cookies() {
                 model.on_event(&event(1.03 + 0.01 * f64::from(entry), entry, again(1.03)));
             }
         }
-        model.on_event(&event(born, 100 + number, EventKind::Opened { syn: SynTraits::default() }));
+        model.on_event(&event(born, 100 + number, EventKind::Opened));
     }
     model.advance(at(2.7));
     let verdict = model.mode();
@@ -215,10 +215,7 @@ fn a_deferral_of_one_second_is_no_accept_overflow() {
         let mut events: Vec<HandshakeEvent> = Vec::new();
         for number in 0..300_u16 {
             let born = f64::from(number) / 10.0;
-            for kind in [
-                EventKind::Opened { syn: SynTraits::default() },
-                EventKind::Answered { after: Duration::ZERO, overdue: false },
-            ] {
+            for kind in [EventKind::Opened, EventKind::Answered { after: Duration::ZERO, overdue: false }] {
                 events.push(event(born, number, kind));
             }
             events.push(event(born + 0.02, number, closed(Outcome::Completed, 0.02)));
@@ -289,7 +286,7 @@ fn a_host_that_nobody_named_is_known_by_its_schedule_and_gone_by_from_then_on() 
         let mut events: Vec<(f64, HandshakeEvent)> = Vec::new();
         for number in 0..240_u16 {
             let born = f64::from(number) / 2.0;
-            events.push((born, event(born, number, EventKind::Opened { syn: SynTraits::default() })));
+            events.push((born, event(born, number, EventKind::Opened)));
             let answered = EventKind::Answered { after: Duration::ZERO, overdue: false };
             events.push((born, event(born, number, answered)));
             for (count, age) in (1..).zip(ages) {
@@ -317,10 +314,7 @@ fn a_deferred_connection_is_held_and_is_not_turned_away() {
     let mut events: Vec<HandshakeEvent> = Vec::new();
     for number in 0..60_u16 {
         let born = f64::from(number);
-        for kind in [
-            EventKind::Opened { syn: SynTraits::default() },
-            EventKind::Answered { after: Duration::ZERO, overdue: false },
-        ] {
+        for kind in [EventKind::Opened, EventKind::Answered { after: Duration::ZERO, overdue: false }] {
             events.push(event(born, number, kind));
         }
         events.push(event(born + 0.1, number, closed(Outcome::Completed, 0.1)));
@@ -340,7 +334,7 @@ fn a_deferred_connection_is_held_and_is_not_turned_away() {
 #[test]
 fn connection_tracking_keeps_what_the_server_does_not_answer() {
     let mut model = BacklogModel::new(Profile::Conntrack, Some(100), 1);
-    model.on_event(&event(0.0, 1, EventKind::Opened { syn: SynTraits::default() }));
+    model.on_event(&event(0.0, 1, EventKind::Opened));
     assert_eq!(occupancy(&mut model, 119.0), 1);
     assert_eq!(occupancy(&mut model, 121.0), 0);
 }
@@ -382,7 +376,7 @@ proptest! {
         for (millis, number, kind, age) in events {
             let (seconds, age) = (f64::from(millis) / 1000.0, f64::from(age) / 1000.0);
             let kind = match kind {
-                0 => EventKind::Opened { syn: SynTraits::default() },
+                0 => EventKind::Opened,
                 1 | 2 => EventKind::Answered { after: secs(age / 1000.0), overdue: false },
                 3 | 4 => again(age),
                 5 => closed(Outcome::Completed, age),

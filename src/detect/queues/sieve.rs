@@ -81,13 +81,14 @@ impl Sieve {
         let (offered, tossed) = (&mut self.offered[unit], &mut self.tossed[unit][zeros]);
         (*offered, *tossed) = (offered.saturating_add(1), tossed.saturating_add(1));
         if zeros >= usize::from(self.levels[unit]) {
-            self.keep(note);
+            self.keep(note, unit, zeros);
         }
     }
 
     /// Takes in what another holds, of the seats that are `meant`, and empties it. Returns how many notes were offered for others.
     pub(super) fn absorb(&mut self, other: &mut Self, meant: impl Fn(u8) -> bool) -> u64 {
         let mut left_out = 0;
+        let first = self.offered.iter().all(|offered| *offered == 0);
         for (unit, offered) in other.offered.iter().enumerate().filter(|(_, offered)| **offered > 0) {
             if meant((unit / CLASSES) as u8) {
                 self.offered[unit] = self.offered[unit].saturating_add(*offered);
@@ -101,21 +102,30 @@ impl Sieve {
         if !other.notes.is_empty() {
             self.reserve();
         }
+        if first && left_out == 0 && self.room == other.room {
+            // Nobody else was there, and all of them are meant: what would be left of them is what they are.
+            std::mem::swap(&mut self.notes, &mut other.notes);
+            std::mem::swap(&mut self.levels, &mut other.levels);
+            self.full = other.full;
+        }
         for note in other.notes.drain(..).filter(|note| meant(note.seat)) {
-            if zeros(&note) >= usize::from(self.levels[unit(&note)]) {
-                self.keep(note);
+            let (unit, zeros) = (unit(&note), zeros(&note));
+            if zeros >= usize::from(self.levels[unit]) {
+                self.keep(note, unit, zeros);
             }
         }
         other.clear();
         left_out
     }
 
-    fn keep(&mut self, note: Note) {
+    /// Keeps a note of this unit, whose coin has so many zeros, if there is room.
+    #[inline]
+    fn keep(&mut self, note: Note, unit: usize, zeros: usize) {
         if self.notes.len() >= self.room && !self.full {
             self.thin();
             self.full = self.notes.len() >= self.room;
         }
-        if !self.full && zeros(&note) >= usize::from(self.levels[unit(&note)]) {
+        if !self.full && zeros >= usize::from(self.levels[unit]) {
             self.notes.push(note);
         }
     }
@@ -123,7 +133,7 @@ impl Sieve {
     /// Sets the levels by what was offered so far, and keeps what fits.
     #[cold]
     fn thin(&mut self) {
-        let part = self.part();
+        let (part, before) = (self.part(), *self.levels);
         for ((level, offered), tossed) in
             self.levels.iter_mut().zip(self.offered.iter()).zip(self.tossed.iter())
         {
@@ -134,8 +144,10 @@ impl Sieve {
             }
             *level = lowest as u8;
         }
-        let levels = &self.levels;
-        self.notes.retain(|note| zeros(note) >= usize::from(levels[unit(note)]));
+        if before != *self.levels {
+            let levels = &self.levels;
+            self.notes.retain(|note| zeros(note) >= usize::from(levels[unit(note)]));
+        }
     }
 
     /// What each unit may keep: as much as it was offered, or as much as every other that would keep more.
@@ -196,7 +208,7 @@ mod tests {
     use crate::decode::segment::Endpoint;
     use crate::detect::hash::KeyedHash;
     use crate::time::Timestamp;
-    use crate::track::event::{EventKind, HandshakeEvent, SynTraits};
+    use crate::track::event::{EventKind, HandshakeEvent};
     use crate::track::flow::Flow;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -214,7 +226,7 @@ mod tests {
         let kind = if repeated {
             EventKind::SynAckRetransmitted { after_ack: false, age: Duration::from_secs(1), count: 1 }
         } else {
-            EventKind::Opened { syn: SynTraits::default() }
+            EventKind::Opened
         };
         Note::of(&HandshakeEvent { ts, flow, weight: 1, kind }, &KeyedHash::new(3), seat).unwrap()
     }

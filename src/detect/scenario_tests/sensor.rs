@@ -10,7 +10,7 @@ fn a_saturated_table_does_not_lower_the_alarm() {
     traffic.flood(server(1), 60.0, 90.0, 10.0);
     traffic.arrivals(60.0, 90.0, 990.0, |traffic, t| {
         let flow = Flow { orig: traffic.forged(), resp: server(1) };
-        traffic.say(t, flow, EventKind::Untracked { syn: SynTraits::default() });
+        traffic.say(t, flow, EventKind::Untracked);
     });
     let run = traffic.run(&defaults(), &[], 90.0, 1);
     run.only(IncidentKind::SpoofedFlood, "198.51.100.1:443");
@@ -117,8 +117,7 @@ fn configured_servers_come_first_and_other_has_the_rest() {
     let views = run.detector.servers(1);
     let names: Vec<&str> = views.iter().map(|view| view.server.as_str()).collect();
     assert_eq!(names, ["idle", "shop", "rack", "192.0.2.7:80", "other"]);
-    let opened =
-        traffic.events.iter().filter(|e| matches!(e.kind, EventKind::Opened { .. }) && e.ts < at(20.0));
+    let opened = traffic.events.iter().filter(|e| matches!(e.kind, EventKind::Opened) && e.ts < at(20.0));
     assert_eq!(views.iter().map(|view| view.attempts).sum::<u64>(), opened.count() as u64);
     assert_eq!(views[1].endpoint, Some(server(1)));
     assert_eq!(views[1].backlog_limit, Some(512));

@@ -174,6 +174,8 @@ fn a_hundred_captures_leave_one_behind() {
         let one = frames(&[(i64::from(number) * 10, number, SYN)]);
         sensor.run_source(Mortal(one, Then::Error)).unwrap_err();
     }
+    assert_eq!(crate::pipeline::shared::lock(&sensor.threads).len(), 2, "the last, and one for all others");
+    assert_eq!(sensor.snapshot().frames.read, 100);
     assert_eq!(open(&sensor.snapshot().handshakes), 100);
     // Three queues of one family have come into being, with a chunk of 64 KiB to fill and one that is spent; not a hundred times that.
     let bytes = sensor.snapshot().table.bytes + 6 * (64 << 10);

@@ -291,6 +291,9 @@ impl BacklogModel {
             return;
         }
         self.now = now;
+        if self.queue.is_within_newest(now) {
+            return;
+        }
         let mut shown = Shown::default();
         let backlog = self.pruning_backlog();
         let begun = self.queue.advance(now, backlog, &mut shown);

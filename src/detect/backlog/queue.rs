@@ -2,10 +2,13 @@
 //!
 //! No events, no clock: whoever owns it says what happened when. O(1) an entry, bounded memory, nothing by flow.
 
+mod cohort;
 pub(super) mod forecast;
 mod pruning;
 mod way;
 
+use self::cohort::Cohort;
+pub(super) use self::cohort::Shown;
 use self::way::Way;
 use super::profile::{Profile, STAGES, Timers};
 use crate::time::Timestamp;
@@ -19,35 +22,6 @@ const COHORTS: usize = 700;
 /// Cohorts for which it is remembered what went: just under a first timer, so that what took the place of those is still young.
 const GONE: usize = 9;
 
-/// Entries whose SYN came at about the same time.
-///
-/// By the SYN and not by the SYN-ACK that makes the entry: an event tells the age since the SYN, so that whoever leaves is looked for
-/// in the cohort that took him in, however far the sensor is from the server.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cohort {
-    /// Entries by how many of their timers went off.
-    stages: [u32; STAGES],
-    /// SYN-ACKs that were cookies, as it seems: sent while the queue was full.
-    doubtful: u32,
-    /// SYNs without a SYN-ACK.
-    unanswered: u32,
-    /// Had their first repetition.
-    repeated: u32,
-}
-
-/// What a cohort showed once its first timer was over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Shown {
-    /// SYN-ACKs that came again: an entry each.
-    pub(super) repeated: u64,
-    /// SYN-ACKs that did not: no entry, though one was reckoned with.
-    pub(super) unrepeated: u64,
-    /// The same where none was reckoned with.
-    pub(super) cookies: u64,
-    /// SYNs without an answer.
-    pub(super) unanswered: u64,
-}
-
 /// The queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
@@ -55,8 +29,9 @@ pub(super) struct Queue {
     timers: Timers,
     width: Duration,
     cohorts: Box<[Cohort]>,
-    /// Number of the newest cohort.
+    /// Number of the newest cohort, and where it ends, in nanoseconds.
     newest: i64,
+    ends: i64,
     /// By stage, the first cohort whose timer has not gone off yet, and the first that may still show that it has.
     due: [i64; STAGES],
     over: [i64; STAGES],
@@ -92,6 +67,7 @@ impl Queue {
             width,
             cohorts: vec![Cohort::default(); COHORTS].into(),
             newest: i64::MIN,
+            ends: i64::MIN,
             due: [i64::MIN; STAGES],
             over: [i64::MIN; STAGES],
             late: timers.lag.map(|lag| lag.as_nanos() as i64),
@@ -177,8 +153,17 @@ impl Queue {
         if began { begun } else { 1 }
     }
 
+    /// Whether the newest cohort is that of `now`, or younger: then [`Self::advance`] does nothing.
+    #[inline]
+    pub(super) fn is_within_newest(&self, now: Timestamp) -> bool {
+        now.as_nanos() < self.ends
+    }
+
     /// Begins the cohorts up to `now`.
     fn roll(&mut self, now: Timestamp) -> u32 {
+        if self.is_within_newest(now) {
+            return 0;
+        }
         let number = self.number(now);
         let oldest = number - COHORTS as i64 + 1;
         let begun = if self.newest < oldest {
@@ -201,6 +186,7 @@ impl Queue {
         for next in self.due.iter_mut().chain(&mut self.over) {
             *next = (*next).max(oldest);
         }
+        self.ends = (self.newest + 1).saturating_mul(self.width.as_nanos() as i64);
         begun
     }
 

@@ -109,6 +109,11 @@ impl NetworkTime {
         Self::default()
     }
 
+    /// A clock that goes on where another ended, which is none where there was none.
+    pub fn resume(ended: Option<Timestamp>) -> Self {
+        Self { now: ended, ..Self::default() }
+    }
+
     /// Takes one stamp in and returns the network time after it.
     #[inline]
     pub fn advance(&mut self, stamp: Timestamp) -> Timestamp {
@@ -179,6 +184,17 @@ mod tests {
         assert_eq!(time.advance(at(101)), at(2_000_000_000));
         assert_eq!(time.advance(at(111)), at(2_000_000_010));
         assert_eq!(time.jumps_back(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_for_another_does_not_go_back_either() {
+        let mut time = NetworkTime::resume(Some(at(100)));
+        assert_eq!(time.advance(at(99)), at(100));
+        assert_eq!(time.advance(at(101)), at(101));
+        let mut time = NetworkTime::resume(Some(at(1_000_000)));
+        assert_eq!(time.advance(at(10)), at(1_000_000));
+        assert_eq!(time.advance(at(12)), at(1_000_002));
+        assert_eq!(NetworkTime::resume(None).advance(at(-5)), at(-5));
     }
 
     #[test]

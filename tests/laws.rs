@@ -179,6 +179,7 @@ proptest! {
         // And time alone ends whatever is left.
         tracker.advance(Timestamp::from_nanos(i64::MAX - 1), &mut events);
         prop_assert_eq!(table.len(), 0);
+        prop_assert_eq!(events.iter().filter(|event| matches!(event.kind, EventKind::Overdue { .. })).count() as u64, told.overdue);
         prop_assert!(tracker.counts().closing_law_holds());
     }
 

@@ -1,10 +1,12 @@
 //! Configuration: one ceiling for the memory of the process, and what each part may take of it.
 //!
 //! Every map and buffer has a cap of its own; here they are added up before anything is allocated, and where the sum is too large the
-//! half-open table, which is most of it, is made smaller. `make torture` holds the process against the ceiling.
+//! half-open table, which is most of it, is made smaller. What that takes says `room`. `make torture` holds the process against the
+//! ceiling.
 
 use super::parse::bytes;
 use super::reader::Section;
+use super::room::Room;
 use super::{Config, TableConfig};
 
 /// The ceiling.
@@ -20,10 +22,6 @@ impl Default for LimitsConfig {
     }
 }
 
-/// Of an entry of the table at its worst, bytes: an IPv6 entry is 56 with its control byte, its map may be half empty just after it
-/// grew, and its records wait in two queues, 40 each.
-const ENTRY: u64 = 200;
-
 /// Of a remembered attempt: an IPv6 tuple and its stamp.
 const REMEMBERED: u64 = 56;
 
@@ -37,7 +35,7 @@ const INCIDENT: u64 = 8 << 10;
 /// 48 MiB (a test of the detector bounds it and four threads by 64); answers to 128 connections, 24 MiB.
 const FIXED: u64 = 104 << 20;
 
-/// Sums, sketches and rings of a packet thread, besides the kernel's buffer.
+/// Sums, sketches and batches of a packet thread, besides the kernel's buffer and what it keeps of the table's attempts.
 const THREAD: u64 = 8 << 20;
 
 /// How the ceiling was kept.
@@ -56,9 +54,10 @@ impl Config {
         let keys = (detect.max_servers + detect.max_hosts + detect.max_prefixes + self.servers.len()) as u64;
         // Those that run, 256 at most, and those that ended.
         let incidents = detect.max_incidents as u64 + 256;
+        let room = Room::new(self.table.entries);
         FIXED
-            + sources as u64 * (u64::from(self.capture.buffer) + THREAD)
-            + self.table.entries as u64 * ENTRY
+            + sources as u64 * (u64::from(self.capture.buffer) + THREAD + room.of_thread())
+            + room.of_maps()
             + self.table.remembered as u64 * REMEMBERED
             + self.table.established.memory as u64
             + keys * KEY
@@ -75,21 +74,34 @@ impl Config {
         if reckoned <= limit {
             return Ok(Fit { reckoned, table_was: None });
         }
+        // As few as may be configured, and the step in which fewer are tried.
+        const LEAST: usize = 1024;
         let was = self.table.entries;
-        let rest = reckoned - was as u64 * ENTRY;
-        // As few as may be configured.
-        const LEAST: u64 = 1024;
-        let entries = limit.saturating_sub(rest) / ENTRY;
-        if entries < LEAST {
+        let with = |entries| {
+            let table = TableConfig { entries, ..self.table.clone() };
+            Self { table, ..self.clone() }.reckoned_memory(sources)
+        };
+        // The largest that fits, for more entries never take less: so many steps do, and `above` do not.
+        let (mut fitting, mut above) = (0, was.div_ceil(LEAST));
+        while above - fitting > 1 {
+            let between = fitting.midpoint(above);
+            if with(between * LEAST) <= limit {
+                fitting = between;
+            } else {
+                above = between;
+            }
+        }
+        if fitting == 0 {
+            let rest = with(LEAST);
             return Err(format!(
-                "limits.memory of {} MiB is too little: {} MiB go to {sources} captures of {} MiB each, the detector and the rest; \
+                "limits.memory of {} MiB is too little: {} MiB go to {sources} captures of {} MiB each, the detector, the least table and the rest; \
                  raise it, or lower capture.buffer, established.memory, table.remembered or detect.max_servers",
                 limit >> 20,
                 rest >> 20,
                 self.capture.buffer >> 20
             ));
         }
-        self.table = TableConfig { entries: entries as usize, ..self.table.clone() };
+        self.table.entries = fitting * LEAST;
         Ok(Fit { reckoned: self.reckoned_memory(sources), table_was: Some(was) })
     }
 }
@@ -110,20 +122,32 @@ mod tests {
     #[test]
     fn the_defaults_fit_as_they_are() {
         let mut config = Config::default();
-        let fit = config.fit(2).unwrap();
+        let fit = config.fit(1).unwrap();
         assert_eq!((config.table.entries, fit.table_was), (Config::default().table.entries, None));
+        assert_eq!(fit.reckoned >> 20, 497, "MiB, of 512");
+    }
+
+    /// Each capture has deadlines and rings of its own, and the kernel's buffer.
+    #[test]
+    fn two_captures_leave_room_for_fewer_entries() {
+        let mut config = Config::default();
+        let fit = config.fit(2).unwrap();
+        assert_eq!((config.table.entries, fit.table_was), (570_368, Some(1 << 20)));
         assert!(fit.reckoned <= 512 << 20, "{}", fit.reckoned >> 20);
     }
 
     #[test]
     fn a_table_too_large_is_made_to_fit_and_nothing_else_is_touched() {
-        for memory in [230 << 20, 256 << 20, 300 << 20, 1 << 30] {
+        for memory in [240 << 20, 256 << 20, 300 << 20, 1 << 30] {
             let mut config = Config::default();
             config.limits.memory = memory;
             config.table.entries = 1 << 28;
             let fit = config.fit(1).unwrap();
             assert_eq!(fit.table_was, Some(1 << 28));
-            assert!(fit.reckoned <= memory && fit.reckoned + ENTRY > memory);
+            assert!(fit.reckoned <= memory);
+            let entries = config.table.entries + 1024;
+            let more = Config { table: TableConfig { entries, ..config.table.clone() }, ..config.clone() };
+            assert!(more.reckoned_memory(1) > memory, "{entries} fit as well");
             let table = TableConfig { entries: 1 << 28, ..config.table.clone() };
             assert_eq!(Config { table, ..config.clone() }.capture, Config::default().capture);
         }

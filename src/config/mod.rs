@@ -7,6 +7,7 @@ mod limits;
 mod parse;
 mod reader;
 mod record;
+pub(crate) mod room;
 mod sections;
 mod table;
 mod tls;

@@ -9,6 +9,7 @@ use crate::decode::{self, DecodeError, Decoded, NotTcp};
 use crate::detect::observe::Observations;
 use crate::time::{NetworkTime, Timestamp};
 use crate::track::tracker::Tracker;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -56,31 +57,24 @@ impl Sensor {
     /// Runs the loop over one source on the calling thread until it ends. Several threads may do so at once: they share one table.
     ///
     /// # Errors
-    /// What made the source unusable; everything before it is counted.
+    /// What made the source unusable; everything before it is counted. What it left open another source goes on with, the next that
+    /// is run.
     pub fn run_source<S: FrameSource>(self: &Arc<Self>, mut source: S) -> Result<(), CaptureError> {
         let mut packets = PacketLoop::new(self, &source);
-        let ended = loop {
-            match source.next_event() {
-                Ok(SourceEvent::Frame(frame)) => {
-                    if packets.on_frame(&frame) {
-                        source.publish();
-                    }
-                    if source.may_wait() {
-                        packets.catch_up();
-                    }
-                }
-                Ok(SourceEvent::Idle(stamp)) => {
-                    packets.on_idle(stamp);
-                    source.publish();
-                    packets.publish();
-                }
-                Ok(SourceEvent::End) => break Ok(()),
-                Err(error) => break Err(error),
+        match catch_unwind(AssertUnwindSafe(|| packets.run(&mut source))) {
+            Ok(ended) => {
+                source.publish();
+                // A capture that failed is opened again: then it shows what becomes of the attempts under way. Nothing follows a trace.
+                packets.end(ended.is_ok() || !source.is_live());
+                ended
             }
-        };
-        source.publish();
-        packets.end();
-        ended
+            Err(panic) => {
+                // What was seen before it is still worth telling, as far as that goes: what began with it will be told to have ended.
+                let _ = catch_unwind(AssertUnwindSafe(|| packets.end(false)));
+                drop(packets);
+                resume_unwind(panic)
+            }
+        }
     }
 }
 
@@ -92,7 +86,7 @@ impl<'a> PacketLoop<'a> {
         Self {
             sensor,
             thread,
-            time: NetworkTime::new(),
+            time: NetworkTime::resume(tracker.resumes_at()),
             tracker,
             relay: Relay::new(sensor.observations()),
             frames: FrameTally::default(),
@@ -100,6 +94,28 @@ impl<'a> PacketLoop<'a> {
             bin_ends: None,
             publish_at: Timestamp::EPOCH,
             unpublished: 0,
+        }
+    }
+
+    /// Takes whatever the source gives, to its end.
+    fn run(&mut self, source: &mut impl FrameSource) -> Result<(), CaptureError> {
+        loop {
+            match source.next_event()? {
+                SourceEvent::Frame(frame) => {
+                    if self.on_frame(&frame) {
+                        source.publish();
+                    }
+                    if source.may_wait() {
+                        self.catch_up();
+                    }
+                }
+                SourceEvent::Idle(stamp) => {
+                    self.on_idle(stamp);
+                    source.publish();
+                    self.publish();
+                }
+                SourceEvent::End => return Ok(()),
+            }
         }
     }
 
@@ -189,6 +205,11 @@ impl<'a> PacketLoop<'a> {
     fn publish(&mut self) {
         self.catch_up();
         self.unpublished = 0;
+        self.publish_counts();
+        self.lens.hand_over();
+    }
+
+    fn publish_counts(&mut self) {
         let now = self.time.now();
         self.publish_at = now.unwrap_or(Timestamp::EPOCH).plus(PUBLISH_EVERY);
         let mut published = self.thread.published.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,15 +220,17 @@ impl<'a> PacketLoop<'a> {
         *time_jumps = self.time.jumps_back();
         *expiry_lag = self.tracker.lag();
         *bytes = self.tracker.bytes();
-        drop(published);
-        self.lens.hand_over();
     }
 
-    /// The source is exhausted: what is still open is judged as far as that can be said.
-    fn end(&mut self) {
+    /// The source is exhausted. Where nothing comes after it, what is still open is judged as far as that can be said.
+    fn end(&mut self, for_good: bool) {
         self.catch_up();
         if let (Some(end), Some(now)) = (self.bin_ends, self.time.now()) {
-            self.tracker.finish(now, &mut self.relay);
+            if for_good {
+                self.tracker.finish(now, &mut self.relay);
+            } else {
+                self.tracker.advance(now, &mut self.relay);
+            }
             self.publish();
             let mut observations = self.relay.settled();
             let closing = self.sensor.closing(&self.thread, end);
@@ -218,8 +241,10 @@ impl<'a> PacketLoop<'a> {
 }
 
 impl Drop for PacketLoop<'_> {
-    /// Also where it ends by a panic: the other threads' bins must not wait for it for ever.
+    /// Also where it ends by one panic after another: what it counted since it last published belongs to the sum, for another thread will
+    /// close what this one opened; and the other threads' bins must not wait for it for ever.
     fn drop(&mut self) {
+        self.publish_counts();
         self.sensor.thread_gone(&self.thread);
     }
 }
@@ -229,3 +254,6 @@ fn bin_end_after(now: Timestamp) -> Timestamp {
     let bin = BIN.as_nanos() as i64;
     Timestamp::from_nanos((now.as_nanos().div_euclid(bin) + 1).saturating_mul(bin))
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,52 @@ pub(super) struct Thread {
     targets: AtomicU64,
 }
 
+impl Published {
+    /// Adds what a thread that ended had published.
+    fn add(&mut self, ended: &Self) {
+        self.frames.add(&ended.frames);
+        self.ledger.merge(&ended.ledger);
+        self.network_time = self.network_time.max(ended.network_time);
+        self.time_jumps += ended.time_jumps;
+    }
+}
+
+impl Thread {
+    fn new(interfaces: Vec<Arc<InterfaceCounters>>) -> Self {
+        Self {
+            published: Mutex::default(),
+            interfaces,
+            closed: Mutex::default(),
+            reached: AtomicI64::new(i64::MIN),
+            ended: AtomicBool::new(false),
+            settings: AtomicU64::new(0),
+            targets: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes one thread of all that ended and that nobody but the list knows any more: their counts go on counting, and a capture that fails
+    /// for weeks leaves no more behind than one.
+    fn unite_ended(threads: &mut Vec<Arc<Self>>) {
+        let gone =
+            |thread: &Arc<Self>| thread.ended.load(Ordering::Relaxed) && Arc::strong_count(thread) == 1;
+        let Some(place) = threads.iter().position(gone) else { return };
+        if !threads[place + 1..].iter().any(gone) {
+            return;
+        }
+        let (gone, going): (Vec<_>, Vec<_>) = std::mem::take(threads).into_iter().partition(gone);
+        *threads = going;
+        let one = Self::new(gone.iter().flat_map(|thread| thread.interfaces.clone()).collect());
+        for thread in gone {
+            lock(&one.published).add(&lock(&thread.published));
+            lock(&one.closed).add(&lock(&thread.closed));
+            one.reached.fetch_max(thread.reached.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        one.ended.store(true, Ordering::Relaxed);
+        // Where the first of them was, so that the interfaces stay in order.
+        threads.insert(place, Arc::new(one));
+    }
+}
+
 /// The detector and what only it needs.
 pub(super) struct Judge {
     pub(super) detector: Detector,
@@ -168,21 +214,15 @@ impl Sensor {
     /// A new packet thread.
     pub(super) fn enlist(&self, mut interfaces: Vec<Arc<InterfaceCounters>>) -> Arc<Thread> {
         // A capture that failed and was opened again counts on where it was: it is listed once.
-        let threads = lock(&self.threads).clone();
+        let mut threads = lock(&self.threads);
+        Thread::unite_ended(&mut threads);
         let known = |new: &Arc<InterfaceCounters>| {
             threads.iter().flat_map(|thread| &thread.interfaces).any(|old| Arc::ptr_eq(old, new))
         };
         interfaces.retain(|new| !known(new));
-        let thread = Arc::new(Thread {
-            published: Mutex::default(),
-            interfaces,
-            closed: Mutex::default(),
-            reached: AtomicI64::new(i64::MIN),
-            ended: AtomicBool::new(false),
-            settings: AtomicU64::new(self.settings_version.load(Ordering::Acquire)),
-            targets: AtomicU64::new(0),
-        });
-        lock(&self.threads).push(Arc::clone(&thread));
+        let thread = Arc::new(Thread::new(interfaces));
+        thread.settings.store(self.settings_version.load(Ordering::Acquire), Ordering::Relaxed);
+        threads.push(Arc::clone(&thread));
         thread
     }
 
@@ -209,7 +249,12 @@ impl Sensor {
     fn take(&self, closing: &Closing, observations: &mut Observations, last: bool) {
         let mut judge = lock(&self.judge);
         judge.detector.absorb(observations);
-        lock(&closing.thread.closed).clone_from(&closing.counts);
+        let mut closed = lock(&closing.thread.closed);
+        // The bin of a thread that panicked may come in after its end, when all that it counted is here already.
+        if !closing.thread.ended.load(Ordering::Relaxed) {
+            closed.clone_from(&closing.counts);
+        }
+        drop(closed);
         closing.thread.reached.store(closing.end.as_nanos(), Ordering::Relaxed);
         if last {
             closing.thread.ended.store(true, Ordering::Relaxed);
@@ -217,8 +262,12 @@ impl Sensor {
         self.evaluate(&mut judge);
     }
 
-    /// A thread that ended in whatever way: nobody waits for it any more.
+    /// A thread that ended in whatever way: nobody waits for it any more. Its counts stay in the sums; its deadlines are the table's now.
     pub(super) fn thread_gone(&self, thread: &Thread) {
+        let mut published = lock(&thread.published);
+        (published.bytes, published.expiry_lag) = (0, Duration::ZERO);
+        let mut closed = lock(&thread.closed);
+        closed.clone_from(&published);
         thread.ended.store(true, Ordering::Relaxed);
     }
 

@@ -124,7 +124,7 @@ impl Sensor {
 }
 
 impl FrameTally {
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.read += other.read;
         self.tcp += other.tcp;
         self.not_tcp += other.not_tcp;

@@ -54,27 +54,27 @@ impl Tracker {
         if segment.src == flow.resp && !matches!(step, Step::Nothing | Step::Mismatch) {
             self.table.visibility.heard(flow.resp, now);
         }
-        self.amid(flow, step, before, segment, sink);
+        // Counted before anything is told of it: what has left the table has ended, also where whoever hears it panics.
         let kind = match step {
             Step::Nothing
             | Step::EarlyAck { .. }
             | Step::RepeatSyn
             | Step::Supersede
             | Step::Cross
-            | Step::Spoken => return,
+            | Step::Spoken => None,
             Step::Mismatch => {
                 self.counts.mismatched += 1;
-                EventKind::Mismatched { reset: segment.kind == SegmentKind::Rst }
+                Some(EventKind::Mismatched { reset: segment.kind == SegmentKind::Rst })
             }
             Step::Answer { .. } => {
                 self.counts.answered();
                 self.counts.syn_ack_latency.observe(age);
-                EventKind::Answered { after: age, overdue: before.overdue }
+                Some(EventKind::Answered { after: age, overdue: before.overdue })
             }
             Step::RepeatSynAck { .. } => {
                 self.counts.syn_ack_retransmissions += 1;
                 let count = (before.syn_ack_copies + 1).min(7);
-                EventKind::SynAckRetransmitted { after_ack: false, age, count }
+                Some(EventKind::SynAckRetransmitted { after_ack: false, age, count })
             }
             Step::Complete => {
                 if segment.kind == SegmentKind::SynAck && before.state == HandshakeState::SynSent {
@@ -82,18 +82,21 @@ impl Tracker {
                 }
                 self.counts.handshake_duration.observe(age);
                 self.table.remembered.remember(flow, Ended::of(before, End::Completed, now), now);
-                self.closed(before, Outcome::Completed, age)
+                Some(self.closed(before, Outcome::Completed, age))
             }
             Step::Refuse => {
                 self.table.remembered.remember(flow, Ended::of(before, End::Reset, now), now);
-                self.closed(before, Outcome::Refused, age)
+                Some(self.closed(before, Outcome::Refused, age))
             }
             Step::Reset => {
                 self.table.remembered.remember(flow, Ended::of(before, End::Reset, now), now);
-                self.closed(before, Outcome::Reset, age)
+                Some(self.closed(before, Outcome::Reset, age))
             }
         };
-        sink.on_event(&HandshakeEvent { ts: now, flow: *flow, weight: 1 << before.level, kind });
+        self.amid(flow, step, before, segment, sink);
+        if let Some(kind) = kind {
+            sink.on_event(&HandshakeEvent { ts: now, flow: *flow, weight: 1 << before.level, kind });
+        }
     }
 
     pub(super) fn closed(&mut self, before: &Attempt, outcome: Outcome, after: Duration) -> EventKind {

@@ -5,10 +5,10 @@
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
 use super::flow::{TupleV4, TupleV6};
 use super::handshake::Attempt;
-use super::lane::{Due, Record, Waits};
+use super::lane::{Due, Laned, Record, Waits};
 use super::remembered::{End, Ended};
 use super::table::{Fate, Place};
-use super::tracker::{Laned, Tracker};
+use super::tracker::{AT_ONCE, Tracker};
 use super::waiting::{StillOpen, Young};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -37,6 +37,7 @@ impl Tracker {
     /// Brings attempts up to network time `now`; call it before the segment that brought this time.
     #[inline]
     pub fn advance(&mut self, now: Timestamp, sink: &mut impl EventSink) {
+        self.lanes.until = self.lanes.until.max(Some(now));
         if now >= self.next_due {
             self.advance_to(now, sink);
         }
@@ -44,41 +45,23 @@ impl Tracker {
 
     /// Nothing comes after `now`. What has reached its grace age by then is overdue; what is younger may only have been on its way,
     /// and nobody knows what would have become of it: open stays open. Two kinds are told as overdue all the same, for there is no
-    /// doubt about them: a SYN without any option, which no stack sends, and handshakes so many that some had to be complete.
+    /// doubt about them: a SYN without any option, which no stack sends, and handshakes so many that some had to be complete. Should
+    /// another tracker go on with this one's deadlines after all, it tells nothing twice.
     pub fn finish(&mut self, now: Timestamp, sink: &mut impl EventSink) {
-        self.advance_to(now, sink);
+        self.next_due = AT_ONCE;
+        self.advance(now, sink);
         let mut young = Young::default();
-        for rings in [self.v4.rings(), self.v6.rings()].into_iter().flatten() {
+        for rings in [self.lanes.v4.rings(), self.lanes.v6.rings()].into_iter().flatten() {
             let Young { bare, other } = rings.young();
             young = Young { bare: young.bare + bare, other: young.other + other };
         }
         let ended_well = self.counts.outcome(Outcome::Completed) + self.counts.outcome(Outcome::Refused);
         let hopeless = young.other >= IN_FLIGHT.max(IN_FLIGHT_EACH * ended_well);
         if young.bare > 0 || hopeless {
-            self.settle::<TupleV4>(hopeless, sink);
-            self.settle::<TupleV6>(hopeless, sink);
+            let wanted = |open: &StillOpen| hopeless || open.bare;
+            self.lanes.v4.tell_young(wanted, |record, open| overdue(record, open, sink));
+            self.lanes.v6.tell_young(wanted, |record, open| overdue(record, open, sink));
         }
-    }
-
-    /// Says what of the young attempts is overdue: those with a bare SYN, or all.
-    fn settle<K: Laned>(&mut self, all: bool, sink: &mut impl EventSink) {
-        let mut due = std::mem::take(&mut K::lane(self).room);
-        loop {
-            let lane = K::lane(self);
-            lane.pop_young(BATCH, &mut due);
-            if due.is_empty() {
-                break;
-            }
-            for record in due.drain(..) {
-                let lane = K::lane(self);
-                let open = lane.rings().and_then(|rings| rings.reached(record.class));
-                lane.wait_on(record);
-                if let Some(open) = open.filter(|open| all || open.bare) {
-                    overdue(record, open, sink);
-                }
-            }
-        }
-        K::lane(self).room = due;
     }
 
     fn advance_to(&mut self, now: Timestamp, sink: &mut impl EventSink) {
@@ -88,7 +71,7 @@ impl Tracker {
         let mut budget = self.budget;
         self.expire::<TupleV4>(now, waits, emergency, &mut budget, sink);
         self.expire::<TupleV6>(now, waits, emergency, &mut budget, sink);
-        let due = [self.v4.next_due(waits), self.v6.next_due(waits)];
+        let due = [self.lanes.v4.next_due(waits), self.lanes.v6.next_due(waits)];
         let due = due.into_iter().flatten().min();
         self.lag = due.map_or(Duration::ZERO, |due| now.since(due));
         // In an emergency the waits change with the table, not with time: look again soon.
@@ -116,31 +99,33 @@ impl Tracker {
         budget: &mut usize,
         sink: &mut impl EventSink,
     ) {
-        let mut due = std::mem::take(&mut K::lane(self).room);
-        while *budget > 0 {
-            let lane = K::lane(self);
-            lane.pop_due(now, waits, BATCH.min(*budget), &mut due);
-            if due.is_empty() {
-                break;
-            }
-            *budget -= due.len();
-            let noted = lane.rings().is_some();
-            for record in due.iter().filter(|record| record.due != Due::Grace || !noted) {
-                self.table.prefetch(&self.table.spot(record.key));
-            }
-            for record in due.drain(..) {
+        loop {
+            // First what a panic left of a batch: rings and queues go in step.
+            while let Some(record) = K::of(&mut self.lanes).falling.pop_front() {
                 self.fall_due(record, emergency, sink);
             }
+            let Self { lanes, table, .. } = self;
+            let lane = K::of(lanes);
+            lane.pop_due(now, waits, BATCH.min(*budget));
+            if lane.falling.is_empty() {
+                break;
+            }
+            *budget -= lane.falling.len();
+            let noted = lane.rings().is_some();
+            for record in lane.falling.iter().filter(|record| record.due != Due::Grace || !noted) {
+                table.prefetch(&table.spot(record.key));
+            }
         }
-        K::lane(self).room = due;
     }
 
     fn fall_due<K: Laned>(&mut self, record: Record<K>, emergency: bool, sink: &mut impl EventSink) {
-        match (record.due, K::lane(self).rings()) {
+        match (record.due, K::of(&mut self.lanes).rings()) {
             (Due::Grace, Some(rings)) => {
                 if let Some(open) = rings.reached(record.class) {
-                    K::lane(self).wait_on(record);
-                    overdue(record, open, sink);
+                    K::of(&mut self.lanes).wait_on(record);
+                    if !open.told {
+                        overdue(record, open, sink);
+                    }
                 }
             }
             (Due::Grace | Due::First | Due::Second, _) => self.look_up(record, emergency, sink),
@@ -183,9 +168,9 @@ impl Tracker {
         match fell {
             // It ended before, or another attempt has its tuple: this record is of the past.
             None => {}
-            Some(Fell::Stays) => K::lane(self).wait_on(record),
+            Some(Fell::Stays) => K::of(&mut self.lanes).wait_on(record),
             Some(Fell::Overdue(attempt)) => {
-                K::lane(self).wait_on(record);
+                K::of(&mut self.lanes).wait_on(record);
                 overdue(record, StillOpen::from(&attempt), sink);
             }
             Some(Fell::Expired(attempt)) => self.expired(key, &attempt, at, sink),

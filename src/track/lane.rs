@@ -1,12 +1,49 @@
-//! Stage 3 of 5, track: the deadlines of one address family on one packet thread.
+//! Stage 3 of 5, track: the deadlines of one address family on one packet thread, and of both.
 //!
 //! Holds keys and opening times only; what is due is looked up in the table by whoever asks.
 
+use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
-use super::queue::DeadlineQueue;
-use super::waiting::LaneRings;
+use super::queue::{self, DeadlineQueue};
+use super::table::Keyed;
+use super::waiting::{LaneRings, StillOpen, Waiting};
 use crate::time::Timestamp;
+use std::collections::VecDeque;
 use std::time::Duration;
+
+/// Everything a packet thread has to look at again. It outlives the thread: see [`Estate`](super::estate::Estate).
+pub(crate) struct Lanes {
+    pub(crate) v4: Lane<TupleV4>,
+    pub(crate) v6: Lane<TupleV6>,
+    /// The latest network time that was handed in. Whoever goes on with these lanes goes on from here: queues are in order of time.
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Lanes {
+    /// New ones, whose waits are noted in rings as long as there are any.
+    pub(crate) fn new(waiting: &Waiting) -> Self {
+        Self { v4: Lane::new(waiting.lane()), v6: Lane::new(waiting.lane()), until: None }
+    }
+
+    /// None at all, to be left in the place of others.
+    pub(crate) fn none() -> Self {
+        Self { v4: Lane::new(None), v6: Lane::new(None), until: None }
+    }
+
+    /// Records of both families.
+    pub(crate) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Bytes of the records alone.
+    pub(crate) fn of_records(&self) -> usize {
+        self.v4.len() * queue::size::<TupleV4>() + self.v6.len() * queue::size::<TupleV6>()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes()
+    }
+}
 
 /// Queues by grace class, so that each stays in order of opening.
 type ByGrace<K> = [DeadlineQueue<K>; GRACE.len()];
@@ -18,8 +55,26 @@ pub(crate) struct Lane<K> {
     second: ByGrace<K>,
     rings: Option<LaneRings>,
     len: usize,
-    /// Empty; the room for what falls due, kept so that nothing allocates.
-    pub(crate) room: Vec<Record<K>>,
+    /// What was taken from the front of a queue and is being dealt with, one after another: where a panic comes in between, the rest is
+    /// here.
+    pub(crate) falling: VecDeque<Record<K>>,
+}
+
+/// A tuple that knows its family's lane.
+pub(super) trait Laned: Keyed {
+    fn of(lanes: &mut Lanes) -> &mut Lane<Self>;
+}
+
+impl Laned for TupleV4 {
+    fn of(lanes: &mut Lanes) -> &mut Lane<Self> {
+        &mut lanes.v4
+    }
+}
+
+impl Laned for TupleV6 {
+    fn of(lanes: &mut Lanes) -> &mut Lane<Self> {
+        &mut lanes.v6
+    }
 }
 
 /// How long an attempt may stay.
@@ -59,7 +114,7 @@ impl<K: Copy> Lane<K> {
     /// A lane whose attempts are noted in these rings, if it has any.
     pub(crate) fn new(rings: Option<LaneRings>) -> Self {
         let queues = || std::array::from_fn(|_| DeadlineQueue::new());
-        Self { grace: queues(), first: queues(), second: queues(), rings, len: 0, room: Vec::new() }
+        Self { grace: queues(), first: queues(), second: queues(), rings, len: 0, falling: VecDeque::new() }
     }
 
     /// Where its attempts' waits are noted, if they are.
@@ -70,12 +125,12 @@ impl<K: Copy> Lane<K> {
 
     /// Records of a class that wait for their grace age; those of attempts already ended among them.
     pub(crate) fn waiting_for_grace(&self, class: usize) -> usize {
-        self.grace[class].len()
+        self.grace[class].len() + self.falling.len()
     }
 
     /// Records of all queues.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.len + self.falling.len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -100,8 +155,9 @@ impl<K: Copy> Lane<K> {
         next[record.class].push(record.key, record.opened_at);
     }
 
-    /// Moves records that are due at `now` to the end of `due`, at most so many: the next of one queue, which are in order of time.
-    pub(crate) fn pop_due(&mut self, now: Timestamp, waits: Waits, most: usize, due: &mut Vec<Record<K>>) {
+    /// Moves records that are due at `now` to `falling`, at most so many: the next of one queue, which are in order of time.
+    pub(crate) fn pop_due(&mut self, now: Timestamp, waits: Waits, most: usize) {
+        let falling = &mut self.falling;
         let queues = self.grace.iter_mut().zip(&mut self.first).zip(&mut self.second).zip(GRACE);
         for (class, (((grace, first), second), age)) in queues.enumerate() {
             let queues = [
@@ -113,27 +169,35 @@ impl<K: Copy> Lane<K> {
                 if queue.len() == 0 {
                     continue;
                 }
-                let before = due.len();
+                let before = falling.len();
                 queue.pop_until(now.minus(wait), most, |key, opened_at| {
-                    due.push(Record { due: what, class, key, opened_at, at: opened_at.plus(wait) });
+                    falling.push_back(Record { due: what, class, key, opened_at, at: opened_at.plus(wait) });
                 });
-                if due.len() > before {
-                    self.len -= due.len() - before;
+                if falling.len() > before {
+                    self.len -= falling.len() - before;
                     return;
                 }
             }
         }
     }
 
-    /// Moves records that still wait for their grace age to the end of `due`, at most so many: the next of one queue.
-    pub(crate) fn pop_young(&mut self, most: usize, due: &mut Vec<Record<K>>) {
-        let waiting = self.grace.iter_mut().zip(GRACE).enumerate().find(|(_, (queue, _))| queue.len() > 0);
-        let Some((class, (queue, age))) = waiting else { return };
-        let before = due.len();
-        queue.pop_until(Timestamp::FAR_FUTURE, most, |key, opened_at| {
-            due.push(Record { due: Due::Grace, class, key, opened_at, at: opened_at.plus(age) });
-        });
-        self.len -= due.len() - before;
+    /// Tells of the young attempts, which wait for their grace age, those that `wanted` picks and that were not told of before; they go
+    /// on waiting.
+    pub(crate) fn tell_young(
+        &self,
+        wanted: impl Fn(&StillOpen) -> bool,
+        mut tell: impl FnMut(Record<K>, StillOpen),
+    ) {
+        let Some(rings) = &self.rings else { return };
+        for (class, (queue, age)) in self.grace.iter().zip(GRACE).enumerate() {
+            let mut ahead = 0;
+            queue.each(|key, opened_at| {
+                if let Some(open) = rings.tell(class, ahead, &wanted) {
+                    tell(Record { due: Due::Grace, class, key, opened_at, at: opened_at.plus(age) }, open);
+                }
+                ahead += 1;
+            });
+        }
     }
 
     /// When something falls due next.

@@ -3,7 +3,7 @@
 //! No bytes, no I/O, no clock, no metrics: it returns what happened.
 //!
 //! A segment goes `batch` -> `tracker` -> `table` (one entry of one shard) -> `handshake` (what it does) -> `event`. Time goes `expiry` ->
-//! `lane` (what is due) -> `table` -> `event`. A segment of no handshake goes `tracker` -> `discover` -> `established` (one set) ->
+//! `lane` (what is due) -> `table` -> `event`; what a thread leaves behind goes to `estate`, and from there to the next. A segment of no handshake goes `tracker` -> `discover` -> `established` (one set) ->
 //! `event`.
 
 pub mod counts;
@@ -16,6 +16,7 @@ mod batch;
 mod consequence;
 mod discover;
 pub(crate) mod established;
+mod estate;
 mod expiry;
 mod grace;
 pub(crate) mod handshake;

@@ -3,11 +3,9 @@
 //! Never walks anything: attempts enter in order of network time and a timeout is a constant, so the front is always due first.
 //! Knows nothing of attempts beyond their key and when they opened.
 
+use crate::config::room::CHUNK;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
-
-/// Records a chunk holds: 64 kB of IPv4 records, so that growing never copies and a quiet sensor stays small.
-const CHUNK: usize = 4096;
 
 /// Longest span of one chunk: a record keeps 32 bits of microseconds after the chunk's base.
 const SPAN_NANOS: i64 = (u32::MAX as i64) * 1000;
@@ -17,6 +15,11 @@ const SPAN_NANOS: i64 = (u32::MAX as i64) * 1000;
 struct Record<K> {
     key: K,
     offset_micros: u32,
+}
+
+/// Bytes a record takes.
+pub(crate) const fn size<K>() -> usize {
+    size_of::<Record<K>>()
 }
 
 #[derive(Debug)]
@@ -93,6 +96,16 @@ impl<K: Copy> DeadlineQueue<K> {
         Some(opened_at(chunk.base, record.offset_micros))
     }
 
+    /// Gives every record to `look`, oldest first; they stay.
+    pub(crate) fn each(&self, mut look: impl FnMut(K, Timestamp)) {
+        let front = self.front().records.get(self.taken..).unwrap_or_default();
+        let behind = self.full.iter().skip(1).chain((!self.full.is_empty()).then_some(&self.last));
+        let behind = behind.flat_map(|chunk| chunk.records.iter().map(|record| (chunk.base, record)));
+        for (base, record) in front.iter().map(|record| (self.front().base, record)).chain(behind) {
+            look(record.key, opened_at(base, record.offset_micros));
+        }
+    }
+
     /// Takes the records at the front that opened at `latest` or before, at most so many; gives each to `take`.
     #[inline]
     pub(crate) fn pop_until(&mut self, latest: Timestamp, most: usize, mut take: impl FnMut(K, Timestamp)) {
@@ -160,6 +173,11 @@ mod tests {
         assert_eq!(queue.len(), 20_001);
         for i in 0..20_000u64 {
             assert_eq!(queue.front_opened_at(), Some(at(i)));
+            if i % 999 == 0 {
+                let mut left = (i..20_000).map(|i| (i, at(i))).chain([(99_999, later)]);
+                queue.each(|key, opened_at| assert_eq!(Some((key, opened_at)), left.next()));
+                assert_eq!(left.next(), None);
+            }
             assert_eq!(pop(&mut queue), Some((i, at(i))));
         }
         assert_eq!(pop(&mut queue), Some((99_999, later)));
@@ -199,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_record_takes_16_bytes() {
-        assert_eq!(size_of::<Record<[u32; 3]>>(), 16);
+    fn a_record_takes_16_bytes_or_40() {
+        assert_eq!((size::<[u32; 3]>(), size::<[u32; 9]>()), (16, 40));
     }
 }

@@ -3,6 +3,7 @@
 //! Verbs in, copies out: no guard leaves this file or outlives an expression. Bounded by `limit`. No clock, no events.
 
 use super::established::Established;
+use super::estate::Estate;
 use super::flow::{AnyTuple, Flow, Tuple, TupleV4, TupleV6};
 use super::grace::GraceAges;
 use super::handshake::Attempt;
@@ -14,20 +15,13 @@ use super::stored::Stored;
 use super::visibility::Visibility;
 use super::waiting::Waiting;
 use crate::config::TableConfig;
+use crate::config::room::{CROSSED_SHARDS, Room};
 use crate::decode::segment::{Endpoint, SegmentKind, SeqNumber};
 use crate::time::Timestamp;
 use ahash::RandomState;
 use dashmap::{DashMap, SharedValue};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-
-/// Entries a shard is made for. A shard doubles under its lock, which at this size takes about half a millisecond, well below the
-/// 5 ms that a packet may wait; more and smaller shards would only spread their heads over more of the cache. They begin empty:
-/// room kept for millions would spread the few entries of a quiet day over as much memory.
-const ENTRIES_PER_SHARD: usize = 16_384;
-
-/// Shards at most.
-const MAX_SHARDS: usize = 4096;
 
 /// The table is under pressure from here, in sixteenths of its limit: timeouts shorten.
 const EMERGENCY_FROM: usize = 13;
@@ -43,10 +37,10 @@ pub(crate) struct Family<K: Tuple> {
 }
 
 impl<K: Tuple> Family<K> {
-    fn new(shards: usize, hasher: &RandomState) -> Self {
+    fn new(room: &Room, hasher: &RandomState) -> Self {
         Self {
-            first: DashMap::with_capacity_and_hasher_and_shard_amount(0, hasher.clone(), shards),
-            crossed: DashMap::with_capacity_and_hasher_and_shard_amount(0, hasher.clone(), 16),
+            first: DashMap::with_capacity_and_hasher_and_shard_amount(0, hasher.clone(), room.shards),
+            crossed: DashMap::with_capacity_and_hasher_and_shard_amount(0, hasher.clone(), CROSSED_SHARDS),
         }
     }
 
@@ -127,6 +121,7 @@ pub struct HalfOpenTable {
     entries: AtomicUsize,
     crossed: AtomicUsize,
     limit: usize,
+    pub(super) room: Room,
     emergency: AtomicBool,
     emergencies: AtomicU64,
     sampler: RandomState,
@@ -137,29 +132,32 @@ pub struct HalfOpenTable {
     pub(crate) visibility: Visibility,
     pub(crate) established: Established,
     pub(super) disowned: Disowned,
+    pub(super) estate: Estate,
 }
 
 impl HalfOpenTable {
     /// An empty table. `seed` keys every hash: random where an attacker chooses the tuples, fixed where output must repeat.
     pub fn new(config: &TableConfig, seed: u64) -> Self {
-        let shards = config.entries.div_ceil(ENTRIES_PER_SHARD).next_power_of_two().clamp(16, MAX_SHARDS);
+        let room = Room::new(config.entries);
         let hasher = |purpose: u64| RandomState::with_seeds(seed, purpose, !seed, purpose.rotate_left(32));
         Self {
-            v4: Family::new(shards, &hasher(1)),
-            v6: Family::new(shards, &hasher(2)),
+            v4: Family::new(&room, &hasher(1)),
+            v6: Family::new(&room, &hasher(2)),
             entries: AtomicUsize::new(0),
             crossed: AtomicUsize::new(0),
             limit: config.entries,
+            room,
             emergency: AtomicBool::new(false),
             emergencies: AtomicU64::new(0),
             sampler: hasher(3),
             shares: Shares::new(hasher(4)),
             grace: GraceAges::new(),
-            waiting: Waiting::new(config.entries),
+            waiting: Waiting::new(room.ring),
             remembered: Remembered::new(config.remembered, hasher(5)),
             visibility: Visibility::new(hasher(6)),
             established: Established::new(&config.established, hasher(7)),
             disowned: Disowned::new(hasher(8)),
+            estate: Estate::default(),
         }
     }
 
@@ -214,12 +212,18 @@ impl HalfOpenTable {
             + self.waiting.bytes()
             + self.remembered.bytes()
             + self.visibility.bytes()
+            + self.estate.bytes()
     }
 
     /// Whether any simultaneous open is under way.
     #[inline]
     pub(crate) fn has_crossed(&self) -> bool {
         self.crossed.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether there is room for another attempt of this kind, the shares apart.
+    pub(crate) fn has_place(&self, place: Place) -> bool {
+        place == Place::First || self.crossed.load(Ordering::Relaxed) < self.room.crossed
     }
 
     /// Whether an attempt belongs to the sample of 1 in 2^level: a keyed hash decides, so that its copies meet the same answer.
@@ -322,9 +326,29 @@ impl HalfOpenTable {
                 self.crossed.fetch_add(1, Ordering::Relaxed);
             }
             let entry = (spot.key, SharedValue::new(Stored::pack(&attempt)));
-            shard.insert(spot.hash, entry, |(key, _)| map.hasher().hash_one(key));
+            let hash = |(key, _): &(K, SharedValue<Stored>)| map.hasher().hash_one(key);
+            if shard.len() == shard.capacity() && self.is_worn_out(place, shard.len(), shard.buckets()) {
+                let worn = std::mem::take(&mut *shard);
+                shard.reserve(worn.buckets() / 8 * 7, hash);
+                for entry in worn {
+                    shard.insert(hash(&entry), entry, hash);
+                }
+            }
+            shard.insert(spot.hash, entry, hash);
         }
         result
+    }
+
+    /// Whether a shard that has no bucket left which was never used has enough of them all the same. Of its own accord it would double
+    /// where more than half of what it can take is taken (hashbrown, `reserve_rehash`), and never shrink; so it is made anew instead,
+    /// which takes as long.
+    fn is_worn_out(&self, place: Place, entries: usize, buckets: usize) -> bool {
+        let allowed = match place {
+            Place::First => self.room.buckets,
+            Place::Crossed => self.room.crossed_buckets,
+        };
+        // A shard may be full indeed, if only by a chance of one in a billion.
+        buckets >= allowed && entries < buckets / 4 * 3
     }
 
     fn left<K: Tuple>(&self, key: &K, place: Place, originator_is_low: bool) {

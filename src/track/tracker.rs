@@ -7,13 +7,12 @@ use super::consequence::take;
 use super::counts::LedgerCounts;
 use super::established::Loss;
 use super::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
-use super::flow::{TupleV4, TupleV6};
 use super::grace::GRACE;
 use super::handshake::{Attempt, Sender, Step, next};
-use super::lane::Lane;
+use super::lane::{Laned, Lanes};
 use super::remembered::End;
 use super::shares::{Admission, Places};
-use super::table::{Fate, HalfOpenTable, Keyed, Place, Spot};
+use super::table::{Fate, HalfOpenTable, Place, Spot};
 use super::waiting::Ticket;
 use crate::config::TableConfig;
 use crate::decode::segment::{Endpoint, Segment, SegmentKind};
@@ -22,12 +21,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Deadlines a lane may keep for each entry the table may hold; those of attempts that ended stay until their time comes. At 16
-/// bytes each (IPv4) this bounds them at 64 bytes an entry.
-const RECORDS_PER_ENTRY: usize = 4;
-
-/// A small table may still keep this many.
-const MIN_RECORDS: usize = 1 << 16;
+/// Before any packet: whatever time is handed in next, deadlines are looked at.
+pub(super) const AT_ONCE: Timestamp = Timestamp::from_nanos(i64::MIN);
 
 /// Life of an attempt by state.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +50,7 @@ pub struct Tracker {
     pub(super) table: Arc<HalfOpenTable>,
     pub(super) timeouts: Timeouts,
     pub(super) counts: LedgerCounts,
-    pub(super) v4: Lane<TupleV4>,
-    pub(super) v6: Lane<TupleV6>,
+    pub(super) lanes: Lanes,
     /// Nothing is due before.
     pub(super) next_due: Timestamp,
     /// Records looked at in one call of `advance`, at most.
@@ -68,23 +62,6 @@ pub struct Tracker {
     pub(super) loss: Loss,
     /// Segments taken whose memory was asked for.
     pub(super) pending: Vec<Located>,
-}
-
-/// A tuple that knows its lane.
-pub(super) trait Laned: Keyed {
-    fn lane(tracker: &mut Tracker) -> &mut Lane<Self>;
-}
-
-impl Laned for TupleV4 {
-    fn lane(tracker: &mut Tracker) -> &mut Lane<Self> {
-        &mut tracker.v4
-    }
-}
-
-impl Laned for TupleV6 {
-    fn lane(tracker: &mut Tracker) -> &mut Lane<Self> {
-        &mut tracker.v6
-    }
 }
 
 /// Where a new attempt will wait for its grace age.
@@ -109,17 +86,19 @@ enum Met {
 impl Tracker {
     /// A tracker on a table. `budget` bounds how many deadlines one call of [`Self::advance`] handles, so that a live packet is
     /// never held up; `usize::MAX` where nothing waits (replay).
+    ///
+    /// It goes on with the deadlines of one that was dropped before, if there are any: see [`Self::resumes_at`].
     pub fn new(table: Arc<HalfOpenTable>, config: &TableConfig, budget: usize) -> Self {
         let nobody = Endpoint::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let last = (nobody, table.shares.places(nobody));
-        let (v4, v6) = (Lane::new(table.waiting.lane()), Lane::new(table.waiting.lane()));
+        let lanes = table.estate.take().unwrap_or_else(|| Lanes::new(&table.waiting));
+        let next_due = if lanes.len() == 0 { Timestamp::FAR_FUTURE } else { AT_ONCE };
         Self {
             table,
             timeouts: Timeouts::from(config),
             counts: LedgerCounts::default(),
-            v4,
-            v6,
-            next_due: Timestamp::FAR_FUTURE,
+            lanes,
+            next_due,
             budget,
             lag: Duration::ZERO,
             last,
@@ -140,14 +119,20 @@ impl Tracker {
 
     /// Bytes the deadlines take.
     pub fn bytes(&self) -> usize {
-        self.v4.bytes() + self.v6.bytes()
+        self.lanes.bytes()
+    }
+
+    /// The network time of the deadlines: times handed in may not lie before. It is none for a tracker that begins with nothing; one
+    /// that goes on where another ended begins with that one's, by [`NetworkTime::resume`](crate::time::NetworkTime::resume).
+    pub fn resumes_at(&self) -> Option<Timestamp> {
+        self.lanes.until
     }
 
     /// Applies timeouts that changed.
     pub fn reconfigure(&mut self, config: &TableConfig) {
         self.timeouts = Timeouts::from(config);
         self.table.established.reconfigure(&config.established);
-        self.next_due = Timestamp::EPOCH;
+        self.next_due = AT_ONCE;
     }
 
     /// Takes one segment at once; its `ts` is network time.
@@ -193,7 +178,7 @@ impl Tracker {
         }
         let at = self.last.1;
         let class = self.table.grace.class(at.server, segment.ts);
-        let ticket = K::lane(self).rings().map_or(Ticket::NONE, |rings| rings.next_ticket(class));
+        let ticket = K::of(&mut self.lanes).rings().map_or(Ticket::NONE, |rings| rings.next_ticket(class));
         let wait = Wait { class, ticket, at };
         let mut place = Place::First;
         let mut met = if self.table.has_crossed()
@@ -209,6 +194,15 @@ impl Tracker {
             place = Place::Crossed;
             met = self.meet(spot, Place::Crossed, src_is_low, segment, wait);
         }
+        // Before anything is told of it, for whoever hears it may panic: what is in the table has a deadline.
+        let level = match &met {
+            Met::Opened { level } => Some(*level),
+            Met::Superseded(before) => Some(before.level),
+            Met::Repeated(_) | Met::Crossing | Met::Remembered { .. } | Met::Refused => None,
+        };
+        if let Some(level) = level {
+            self.opened(spot.key, src_is_low, wait, level, segment);
+        }
         let mut say = |weight, kind| sink.on_event(&HandshakeEvent { ts: segment.ts, flow, weight, kind });
         match met {
             Met::Opened { level } => {
@@ -218,7 +212,6 @@ impl Tracker {
                     self.counts.simultaneous_opens += 1;
                     say(1, EventKind::SimultaneousOpen);
                 }
-                self.opened(spot.key, src_is_low, wait, level, segment);
                 self.after_disowned(&flow, segment, sink);
             }
             Met::Superseded(before) => {
@@ -228,7 +221,6 @@ impl Tracker {
                 let (state, overdue) = (before.state, before.overdue);
                 say(1 << before.level, EventKind::Closed { outcome, state, after, overdue });
                 say(1 << before.level, EventKind::Opened);
-                self.opened(spot.key, src_is_low, wait, before.level, segment);
             }
             Met::Repeated(before) => {
                 self.counts.syn_retransmissions += 1;
@@ -257,7 +249,7 @@ impl Tracker {
 
     fn opened<K: Laned>(&mut self, key: K, src_is_low: bool, wait: Wait, level: u8, segment: &Segment) {
         self.counts.opened();
-        let lane = K::lane(self);
+        let lane = K::of(&mut self.lanes);
         if let Some(rings) = lane.rings() {
             rings.opened(wait.ticket, level, src_is_low, segment.options_len == 0);
         }
@@ -291,11 +283,10 @@ impl Tracker {
             spoken: false,
             ticket: wait.ticket,
         };
-        let lane = K::lane(self);
-        let (waiting, records) = (lane.waiting_for_grace(wait.class), lane.len());
-        let full = waiting >= self.table.waiting.size()
-            || records >= RECORDS_PER_ENTRY * self.table.limit().max(MIN_RECORDS);
+        let deadlines = self.lanes.of_records();
+        let waiting = K::of(&mut self.lanes).waiting_for_grace(wait.class);
         let table = &*self.table;
+        let full = waiting >= table.waiting.size() || deadlines >= table.room.deadlines;
         let present = |attempt: &mut Attempt| {
             if attempt.originator_is_low != src_is_low {
                 attempt.crossed = true;
@@ -325,7 +316,9 @@ impl Tracker {
                 return (None, Met::Remembered { expired: ended.end == End::Expired });
             }
             match table.shares.admit(wait.at, table.free()) {
-                Admission::Sample(level) if !full && table.samples(&flow, segment.seq, level) => {
+                Admission::Sample(level)
+                    if !full && table.has_place(place) && table.samples(&flow, segment.seq, level) =>
+                {
                     (Some(fresh(level)), Met::Opened { level })
                 }
                 Admission::Sample(_) | Admission::Refuse => (None, Met::Refused),
@@ -365,5 +358,13 @@ impl Tracker {
         let Some((step, before)) = visited else { return false };
         self.took(&spot.key.flow(before.originator_is_low), step, &before, segment, sink);
         true
+    }
+}
+
+impl Drop for Tracker {
+    /// Its attempts stay in the table, whose own the deadlines become: also where this is the end of a panic.
+    fn drop(&mut self) {
+        let lanes = std::mem::replace(&mut self.lanes, Lanes::none());
+        self.table.estate.leave(lanes);
     }
 }

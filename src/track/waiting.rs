@@ -26,6 +26,9 @@ const ENDED: u16 = 1 << 15;
 /// Set in a word whose attempt has a SYN without any option.
 const BARE: u16 = 1 << 13;
 
+/// Set in a word whose attempt was told as overdue before its grace age, at the end of a capture.
+const TOLD: u16 = 1 << 14;
+
 /// Where an attempt's word lies. The default is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) u32);
@@ -61,6 +64,8 @@ pub(crate) struct StillOpen {
     pub(crate) originator_is_low: bool,
     /// Its SYN had no option at all, as no stack sends it; known only while it waits for its grace age.
     pub(crate) bare: bool,
+    /// It was told as overdue before its time.
+    pub(crate) told: bool,
 }
 
 impl From<&Attempt> for StillOpen {
@@ -72,6 +77,7 @@ impl From<&Attempt> for StillOpen {
             level: attempt.level,
             originator_is_low: attempt.originator_is_low,
             bare: false,
+            told: false,
         }
     }
 }
@@ -93,15 +99,13 @@ fn still_open(word: u16) -> Option<StillOpen> {
         level: (word >> 8 & 15) as u8,
         originator_is_low: word >> 12 & 1 == 1,
         bare: word & BARE != 0,
+        told: word & TOLD != 0,
     };
     (word & ENDED == 0).then_some(open)
 }
 
 /// Words of a ring that come into being together, when the first of them is needed.
 const CHUNK: usize = 4096;
-
-/// Attempts that ended wait for their grace age too: room for 87,000 handshakes a second of 3 s, however small the table.
-const SMALLEST: usize = 1 << 18;
 
 /// One grace class of one lane.
 struct Ring {
@@ -143,9 +147,9 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Rings for at most twice `limit` attempts in each class, 8,388,608 at the most.
-    pub(crate) fn new(limit: usize) -> Self {
-        let size = (2 * limit).next_power_of_two().clamp(SMALLEST, 1 << (SEQUENCE_BITS - 1));
+    /// Rings for so many attempts in each class: a power of two, a chunk or more, and no more than half as many as tickets tell apart.
+    pub(crate) fn new(size: usize) -> Self {
+        let size = size.next_power_of_two().clamp(CHUNK, 1 << (SEQUENCE_BITS - 1));
         let lanes = (0..LANES).map(|_| OnceLock::new()).collect();
         Self { lanes, taken: AtomicUsize::new(0), size }
     }
@@ -187,7 +191,11 @@ impl Waiting {
     /// Whether `Overdue` has been said of an attempt of this age.
     #[inline]
     pub(crate) fn overdue(&self, attempt: &Attempt, age: Duration) -> bool {
-        if attempt.ticket == Ticket::NONE { attempt.overdue } else { self.waiting(attempt, age).is_none() }
+        if attempt.ticket == Ticket::NONE {
+            return attempt.overdue;
+        }
+        let told = |ring: &Ring| ring.word(attempt.ticket.sequence()).load(Ordering::Relaxed) & TOLD != 0;
+        self.waiting(attempt, age).is_none_or(told)
     }
 
     /// Copies what changed about an open attempt.
@@ -195,8 +203,8 @@ impl Waiting {
     pub(crate) fn changed(&self, attempt: &Attempt, age: Duration) {
         if let Some(ring) = self.waiting(attempt, age) {
             let kept = ring.word(attempt.ticket.sequence());
-            let bare = kept.load(Ordering::Relaxed) & BARE;
-            kept.store(word(attempt) | bare, Ordering::Relaxed);
+            let besides = kept.load(Ordering::Relaxed) & (BARE | TOLD);
+            kept.store(word(attempt) | besides, Ordering::Relaxed);
         }
     }
 
@@ -245,7 +253,7 @@ impl LaneRings {
         }
     }
 
-    /// Attempts of all classes that are open and have not reached their grace age, each for as many as it stands for; those with a
+    /// Attempts of all classes that are open and were not told as overdue, each for as many as it stands for; those with a
     /// bare SYN apart.
     pub(crate) fn young(&self) -> Young {
         let mut young = Young::default();
@@ -253,13 +261,28 @@ impl LaneRings {
             let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
             for ahead in 0..tail.wrapping_sub(head) & SEQUENCE_MASK {
                 let word = ring.word(head.wrapping_add(ahead) & SEQUENCE_MASK).load(Ordering::Relaxed);
-                if let Some(open) = still_open(word) {
+                if let Some(open) = still_open(word).filter(|open| !open.told) {
                     let count = if open.bare { &mut young.bare } else { &mut young.other };
                     *count += 1 << open.level;
                 }
             }
         }
         young
+    }
+
+    /// The attempt that many places behind the oldest of a class, to be told as overdue now, before its grace age: where it is still
+    /// open, was not told before, and is `wanted`.
+    pub(crate) fn tell(
+        &self,
+        class: usize,
+        ahead: u32,
+        wanted: impl Fn(&StillOpen) -> bool,
+    ) -> Option<StillOpen> {
+        let ring = self.rings.get(class)?;
+        let word = ring.word(ring.head.load(Ordering::Relaxed).wrapping_add(ahead) & SEQUENCE_MASK);
+        let open = still_open(word.load(Ordering::Relaxed)).filter(|open| !open.told && wanted(open))?;
+        word.fetch_or(TOLD, Ordering::Relaxed);
+        Some(open)
     }
 
     /// The oldest attempt of a class reaches its grace age: whether it is still open, and how it stands.
@@ -323,9 +346,16 @@ mod tests {
             level: 4,
             originator_is_low: true,
             bare: true,
+            told: false,
         };
         assert_eq!(lane.young(), Young { bare: 16, other: 0 });
-        assert_eq!(lane.reached(2), Some(changed));
+        assert_eq!(lane.tell(2, 0, |open| !open.bare), None);
+        assert!(!waiting.overdue(&opened[2], young));
+        assert_eq!(lane.tell(2, 0, |open| open.bare), Some(changed));
+        assert_eq!(lane.tell(2, 0, |_| true), None, "once");
+        waiting.changed(&opened[2], young);
+        assert!(waiting.overdue(&opened[2], young), "also where it changed since");
+        assert_eq!(lane.reached(2), Some(StillOpen { told: true, ..changed }));
         assert_eq!(lane.young(), Young::default());
     }
 

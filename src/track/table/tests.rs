@@ -70,3 +70,37 @@ fn memory_is_that_of_the_buckets_held_also_where_entries_were_removed() {
     assert!(table.is_empty());
     assert_eq!(table.bytes(), full, "what is held for those that come next is held");
 }
+
+/// Entries come and go in a shard that stays two thirds full, until every bucket has been used: left to itself, its map would double.
+#[test]
+fn a_map_that_is_worn_out_does_not_grow() {
+    let config = TableConfig { entries: 1024, ..TableConfig::default() };
+    let mut table = HalfOpenTable::new(&config, 1);
+    // Of what 128 buckets can take, 112; `room` would give it twice as many.
+    const PART: usize = 84;
+    table.room.buckets = 128;
+    let map = &table.v4.first;
+    let shard = |number: &u32| map.determine_shard(table.spot(numbered(*number).0).hash as usize) == 0;
+    let numbers: Vec<u32> = (0..).filter(shard).take(20_000).collect();
+    numbers[..PART].iter().for_each(|number| enter(&table, *number));
+    let mut worn = 0;
+    for (old, new) in numbers.iter().zip(&numbers[PART..]) {
+        remove(&table, *old);
+        let shard = map.shards()[0].read();
+        worn += usize::from(shard.len() == shard.capacity());
+        drop(shard);
+        enter(&table, *new);
+    }
+    assert!(worn > 20, "{worn} times worn out");
+    assert_eq!((map.shards()[0].read().buckets(), table.len()), (128, PART));
+    numbers[20_000 - PART..].iter().for_each(|number| remove(&table, *number));
+    assert!(table.is_empty(), "nothing was lost");
+}
+
+#[test]
+fn the_room_reckons_with_the_entries_as_they_are() {
+    let bucket = size_of::<(TupleV4, Stored)>() + 1 + size_of::<(TupleV6, Stored)>() + 1;
+    let room = Room::new(1024);
+    let buckets = room.shards * room.buckets + CROSSED_SHARDS * room.crossed_buckets;
+    assert_eq!(room.of_maps(), (buckets * bucket) as u64);
+}

@@ -275,6 +275,8 @@ pub(super) struct SourceFeatures {
     pub(super) failed: f64,
     /// Of these, with a SYN-ACK that it neither acknowledged nor reset.
     pub(super) unacknowledged: f64,
+    /// Of these, reset by the responder.
+    pub(super) refused: f64,
     /// Distinct servers.
     pub(super) servers: f64,
     /// Distinct hosts.
@@ -283,13 +285,25 @@ pub(super) struct SourceFeatures {
     pub(super) ports: f64,
     /// Failures a second in the last bin.
     pub(super) rate: f64,
+    /// Of these, not refused. A port that refuses keeps nothing of the attempt (RFC 9293 section 3.10.7.1): no queue fills.
+    pub(super) left_rate: f64,
 }
 
 /// Servers that a forged victim's SYNs go to, at least, to be reflection rather than a flood.
 const REFLECTORS: f64 = 4.0;
+/// Attempts left hanging at each port that make a flood of a fast scan. A scanner asks each port once, and up to three times more where
+/// nothing comes back; the estimate of the ports may be an eighth too low. A flood of one source over many ports has no more than
+/// 65,535 of them, and comes round again and again.
+pub(super) const EACH_PORT: f64 = 5.0;
 
 impl SourceFeatures {
-    /// What it is, if anything. `ports` and `hosts` are the thresholds, `flood` the rate that makes a flood of a scan.
+    /// Attempts that nobody refused, to each port of a host that it failed at.
+    pub(super) fn left_each(&self) -> f64 {
+        share(self.failed - self.refused, self.servers)
+    }
+
+    /// What it is, if anything. `ports` and `hosts` are the thresholds, `flood` the rate that makes a flood of a scan
+    /// that repeats itself.
     pub(super) fn verdict(&self, ports: f64, hosts: f64, flood: f64) -> Option<IncidentKind> {
         // A forged victim: many SYN-ACKs go to it from many of our servers, again and again, and it never says a word.
         if self.failed >= 2.0 * hosts
@@ -299,9 +313,10 @@ impl SourceFeatures {
         {
             return Some(IncidentKind::Reflection);
         }
-        // Scanners try each port once or twice, at a rate that lets answers through.
+        // However fast, whoever asks each port a few times is looking for open ones; a flood repeats itself.
         if self.servers >= ports && self.servers >= 4.0 * self.hosts {
-            return Some(if self.rate >= flood { IncidentKind::DirectFlood } else { IncidentKind::PortScan });
+            let floods = self.left_rate >= flood && self.left_each() >= EACH_PORT;
+            return Some(if floods { IncidentKind::DirectFlood } else { IncidentKind::PortScan });
         }
         // The same few ports on many hosts. Peers of a file-sharing client have a port each, and do not count.
         if self.hosts >= hosts && self.hosts >= 4.0 * self.ports {

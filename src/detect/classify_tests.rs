@@ -191,13 +191,32 @@ fn the_mode_is_what_the_wire_shows() {
 
 #[test]
 fn a_source_is_known_by_what_it_fails_at() {
+    let of = |failed, unacknowledged, servers, hosts, ports, rate| SourceFeatures {
+        failed,
+        unacknowledged,
+        refused: 0.0,
+        servers,
+        hosts,
+        ports,
+        rate,
+        left_rate: rate,
+    };
+    let told = |features: SourceFeatures| features.verdict(15.0, 30.0, 4000.0);
     let judge = |failed, unacknowledged, servers, hosts, ports, rate| {
-        SourceFeatures { failed, unacknowledged, servers, hosts, ports, rate }.verdict(15.0, 30.0, 4000.0)
+        told(of(failed, unacknowledged, servers, hosts, ports, rate))
     };
     // A thousand ports of one host.
     assert_eq!(judge(2000.0, 3.0, 1000.0, 1.0, 1000.0, 90.0), Some(IncidentKind::PortScan));
-    // The same at a rate no scanner has.
-    assert_eq!(judge(12_000.0, 0.0, 9000.0, 1.0, 9000.0, 12_000.0), Some(IncidentKind::DirectFlood));
+    // Every port of a host, three times each and at once: still a scan.
+    assert_eq!(judge(196_605.0, 0.0, 65_535.0, 1.0, 65_535.0, 100_000.0), Some(IncidentKind::PortScan));
+    // Every port again and again at that rate is none; slower than any flood it is.
+    assert_eq!(judge(400_000.0, 0.0, 65_535.0, 1.0, 65_535.0, 12_000.0), Some(IncidentKind::DirectFlood));
+    assert_eq!(judge(400_000.0, 0.0, 65_535.0, 1.0, 65_535.0, 3000.0), Some(IncidentKind::PortScan));
+    // What is refused neither holds a queue nor repeats anything.
+    let many = of(400_000.0, 0.0, 9000.0, 1.0, 9000.0, 12_000.0);
+    let refused = SourceFeatures { refused: 390_000.0, left_rate: 300.0, ..many };
+    assert_eq!((told(many), told(refused)), (Some(IncidentKind::DirectFlood), Some(IncidentKind::PortScan)));
+    assert_eq!(told(SourceFeatures { refused: 390_000.0, ..many }), Some(IncidentKind::PortScan));
     // One port of 256 hosts.
     assert_eq!(judge(509.0, 0.0, 256.0, 256.0, 1.0, 300.0), Some(IncidentKind::HostScan));
     // Open ports everywhere and a scanner that says nothing: still a sweep, each server once.

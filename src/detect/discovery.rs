@@ -93,6 +93,7 @@ fn told(event: &HandshakeEvent) -> Option<Told> {
         | EventKind::SynAckRetransmitted { .. }
         | EventKind::NotTaken { .. }
         | EventKind::Overdue { .. }
+        | EventKind::Unfinished
         | EventKind::Closed { .. }
         | EventKind::UnsolicitedSynAck
         | EventKind::UnsolicitedRst

@@ -207,10 +207,11 @@ struct KnownCharge {
 
 /// The names of signals there are; a name from an older or newer version is called `kept`.
 fn signal(name: &str) -> &'static str {
-    const SIGNALS: [&str; 21] = [
+    const SIGNALS: [&str; 22] = [
         "allowed",
         "answer_after_ack",
         "answered_share",
+        "attempts_per_port",
         "backlog",
         "completed_rate",
         "copies",

@@ -171,6 +171,14 @@ impl EventSink for Observations {
                 self.discoveries.note(event, &self.hash);
                 return;
             }
+            // Of its server nothing is known yet.
+            EventKind::Unfinished => {
+                if self.allow.is_empty() || !self.is_allowed(flow) {
+                    let source = self.hash.addr(flow.orig.addr);
+                    self.note_failure(flow, source, Failure::Unanswered, weight);
+                }
+                return;
+            }
             EventKind::Mismatched { .. } => return,
             EventKind::Opened
             | EventKind::Untracked
@@ -304,7 +312,8 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         | EventKind::Mismatched { .. }
         | EventKind::SimultaneousOpen
         | EventKind::Oddity(_)
-        | EventKind::HalfOpen { .. } => {}
+        | EventKind::HalfOpen { .. }
+        | EventKind::Unfinished => {}
     }
 }
 

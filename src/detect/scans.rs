@@ -213,18 +213,19 @@ impl Scans {
             }
             state.short.add(bin, HALF, &state.pending);
             state.long.add(bin, LONG_HALF, &state.pending);
+            let refused = f64::from(state.pending.of(Failure::Refused));
             state.pending.restart();
-            let rate = events * BINS_PER_SECOND;
+            let rates = [events, events - refused].map(|failures| failures * BINS_PER_SECOND);
             let (ports, hosts) = (f64::from(config.scan_ports), f64::from(config.scan_hosts));
             // Most sources fail a few times at most: their sketches need not be read.
             if f64::from(state.long.failed()) < ports.min(hosts) {
                 continue;
             }
             let recent = state.short.both();
-            let mut seen = features(&recent, rate);
+            let mut seen = features(&recent, rates);
             let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
             if kind.is_none() {
-                let long = features(&state.long.both(), rate);
+                let long = features(&state.long.both(), rates);
                 kind = long.verdict(LONG_FACTOR * ports, LONG_FACTOR * hosts, config.source_flood_rate);
                 seen = long;
             }
@@ -300,14 +301,17 @@ impl Scans {
     }
 }
 
-fn features(probe: &Probe, rate: f64) -> SourceFeatures {
+/// `rates` are its failures a second in this bin: all, and those not refused.
+fn features(probe: &Probe, [rate, left_rate]: [f64; 2]) -> SourceFeatures {
     let (servers, hosts, ports) = probe.reached();
     SourceFeatures {
         failed: f64::from(probe.total()),
         unacknowledged: f64::from(probe.of(Failure::Unacknowledged)),
+        refused: f64::from(probe.of(Failure::Refused)),
         servers,
         hosts,
         ports,
         rate,
+        left_rate,
     }
 }

@@ -4,7 +4,7 @@
 
 pub(super) mod queue;
 
-use super::classify::{Features, share};
+use super::classify::{EACH_PORT, Features, share};
 use super::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use super::ledger::Key;
 use super::scans::{Figures, Finding};
@@ -258,9 +258,18 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
                 ),
                 signal(
                     "source_rate",
-                    seen.rate,
+                    seen.left_rate,
                     config.source_flood_rate,
-                    format!("{:.0} failed attempts a second", seen.rate),
+                    format!(
+                        "{:.0} failed attempts a second, {:.0} of them not refused",
+                        seen.rate, seen.left_rate
+                    ),
+                ),
+                signal(
+                    "attempts_per_port",
+                    seen.left_each(),
+                    EACH_PORT,
+                    format!("{:.1} attempts that were not refused at each port", seen.left_each()),
                 ),
             ],
             1,

@@ -118,6 +118,9 @@ pub enum EventKind {
         /// Copies of its SYN-ACK seen so far.
         syn_ack_retransmissions: u8,
     },
+    /// The capture ended before the grace age, and the SYN had no answer though longer than nearly any round trip. Said of its
+    /// originator only: the attempt is open as before, neither overdue nor ended.
+    Unfinished,
     /// The attempt ended and left the table.
     Closed {
         /// How.

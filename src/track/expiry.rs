@@ -26,6 +26,11 @@ const BATCH: usize = 32;
 const IN_FLIGHT: u64 = 1000;
 const IN_FLIGHT_EACH: u64 = 100;
 
+/// A SYN that has waited so long for its answer at the end was, most likely, never going to get one: nearly every round trip on Earth
+/// takes less, those by satellites of the Earth's turn apart. Enough to count it with what else its originator failed at; not
+/// enough to say anything of the server, which may be slow, or of one attempt.
+const LONG_UNANSWERED: Duration = Duration::from_millis(300);
+
 /// What became of a record that was due.
 enum Fell {
     Overdue(Attempt),
@@ -46,7 +51,8 @@ impl Tracker {
     /// Nothing comes after `now`. What has reached its grace age by then is overdue; what is younger may only have been on its way,
     /// and nobody knows what would have become of it: open stays open. Two kinds are told as overdue all the same, for there is no
     /// doubt about them: a SYN without any option, which no stack sends, and handshakes so many that some had to be complete. Should
-    /// another tracker go on with this one's deadlines after all, it tells nothing twice.
+    /// another tracker go on with this one's deadlines after all, it tells nothing twice. Of the others, SYNs that have waited longer
+    /// than nearly any round trip are told as [`EventKind::Unfinished`].
     pub fn finish(&mut self, now: Timestamp, sink: &mut impl EventSink) {
         self.next_due = AT_ONCE;
         self.advance(now, sink);
@@ -62,6 +68,8 @@ impl Tracker {
             self.lanes.v4.tell_young(wanted, |record, open| overdue(record, open, sink));
             self.lanes.v6.tell_young(wanted, |record, open| overdue(record, open, sink));
         }
+        self.lanes.v4.look_at_young(|record, open| unfinished(record, open, now, sink));
+        self.lanes.v6.look_at_young(|record, open| unfinished(record, open, now, sink));
     }
 
     fn advance_to(&mut self, now: Timestamp, sink: &mut impl EventSink) {
@@ -206,6 +214,15 @@ fn overdue<K: Laned>(record: Record<K>, open: StillOpen, sink: &mut impl EventSi
     };
     let flow = record.key.flow(open.originator_is_low);
     sink.on_event(&HandshakeEvent { ts: record.at, flow, weight: 1 << open.level, kind });
+}
+
+/// Tells of a SYN that has waited for long where the capture ends.
+fn unfinished<K: Laned>(record: Record<K>, open: StillOpen, now: Timestamp, sink: &mut impl EventSink) {
+    if open.state == HandshakeState::SynSent && now.since(record.opened_at) >= LONG_UNANSWERED {
+        let flow = record.key.flow(open.originator_is_low);
+        let kind = EventKind::Unfinished;
+        sink.on_event(&HandshakeEvent { ts: now, flow, weight: 1 << open.level, kind });
+    }
 }
 
 /// The last multiple of [`STRIDE`] that is not after `at`.

@@ -186,13 +186,26 @@ impl<K: Copy> Lane<K> {
     pub(crate) fn tell_young(
         &self,
         wanted: impl Fn(&StillOpen) -> bool,
+        tell: impl FnMut(Record<K>, StillOpen),
+    ) {
+        self.each_young(|rings, class, ahead| rings.tell(class, ahead, &wanted), tell);
+    }
+
+    /// Tells of every young attempt that was not told of as overdue, and leaves it as it is.
+    pub(crate) fn look_at_young(&self, tell: impl FnMut(Record<K>, StillOpen)) {
+        self.each_young(LaneRings::look, tell);
+    }
+
+    fn each_young(
+        &self,
+        pick: impl Fn(&LaneRings, usize, u32) -> Option<StillOpen>,
         mut tell: impl FnMut(Record<K>, StillOpen),
     ) {
         let Some(rings) = &self.rings else { return };
         for (class, (queue, age)) in self.grace.iter().zip(GRACE).enumerate() {
             let mut ahead = 0;
             queue.each(|key, opened_at| {
-                if let Some(open) = rings.tell(class, ahead, &wanted) {
+                if let Some(open) = pick(rings, class, ahead) {
                     tell(Record { due: Due::Grace, class, key, opened_at, at: opened_at.plus(age) }, open);
                 }
                 ahead += 1;

@@ -107,6 +107,7 @@ const MISMATCHED: u64 = 10;
 const SIMULTANEOUS_OPEN: u64 = 11;
 const ODDITY: u64 = 12;
 const HALF_OPEN: u64 = 13;
+const UNFINISHED: u64 = 14;
 
 /// What happened and its particulars, and the age it tells.
 #[inline(always)]
@@ -136,6 +137,7 @@ fn pack(kind: EventKind) -> (u64, Duration) {
         EventKind::UnsolicitedRst => (said(UNSOLICITED_RST, 0), none),
         EventKind::Mismatched { reset } => (said(MISMATCHED, u64::from(reset)), none),
         EventKind::SimultaneousOpen => (said(SIMULTANEOUS_OPEN, 0), none),
+        EventKind::Unfinished => (said(UNFINISHED, 0), none),
         EventKind::Oddity(oddity) => (said(ODDITY, oddity as u64), none),
         EventKind::HalfOpen { case, originator_is_gone, after } => {
             (said(HALF_OPEN, (case as u64) << 1 | u64::from(originator_is_gone)), after)
@@ -171,6 +173,7 @@ fn unpack(word: u64, age: Duration) -> EventKind {
         UNSOLICITED_SYN_ACK => EventKind::UnsolicitedSynAck,
         UNSOLICITED_RST => EventKind::UnsolicitedRst,
         MISMATCHED => EventKind::Mismatched { reset: is_set(0) },
+        UNFINISHED => EventKind::Unfinished,
         ODDITY => EventKind::Oddity(Oddity::ALL[(particulars & 3) as usize % Oddity::ALL.len()]),
         HALF_OPEN => {
             let case = HalfOpenCase::ALL[(particulars >> 1 & 3) as usize % HalfOpenCase::ALL.len()];
@@ -217,6 +220,7 @@ mod tests {
             Just(EventKind::UnsolicitedRst),
             any::<bool>().prop_map(|reset| EventKind::Mismatched { reset }),
             Just(EventKind::SimultaneousOpen),
+            Just(EventKind::Unfinished),
             select(&Oddity::ALL[..]).prop_map(EventKind::Oddity),
             (select(&HalfOpenCase::ALL[..]), any::<bool>(), age()).prop_map(
                 |(case, originator_is_gone, after)| EventKind::HalfOpen { case, originator_is_gone, after }

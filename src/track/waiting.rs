@@ -270,18 +270,26 @@ impl LaneRings {
         young
     }
 
-    /// The attempt that many places behind the oldest of a class, to be told as overdue now, before its grace age: where it is still
-    /// open, was not told before, and is `wanted`.
+    fn ahead(&self, class: usize, ahead: u32) -> Option<&AtomicU16> {
+        let ring = self.rings.get(class)?;
+        Some(ring.word(ring.head.load(Ordering::Relaxed).wrapping_add(ahead) & SEQUENCE_MASK))
+    }
+
+    /// The attempt that many places behind the oldest of a class, where it is still open and was not told as overdue.
+    pub(crate) fn look(&self, class: usize, ahead: u32) -> Option<StillOpen> {
+        let word = self.ahead(class, ahead)?;
+        still_open(word.load(Ordering::Relaxed)).filter(|open| !open.told)
+    }
+
+    /// The same, to be told as overdue now, before its grace age, where it is `wanted`.
     pub(crate) fn tell(
         &self,
         class: usize,
         ahead: u32,
         wanted: impl Fn(&StillOpen) -> bool,
     ) -> Option<StillOpen> {
-        let ring = self.rings.get(class)?;
-        let word = ring.word(ring.head.load(Ordering::Relaxed).wrapping_add(ahead) & SEQUENCE_MASK);
-        let open = still_open(word.load(Ordering::Relaxed)).filter(|open| !open.told && wanted(open))?;
-        word.fetch_or(TOLD, Ordering::Relaxed);
+        let open = self.look(class, ahead).filter(wanted)?;
+        self.ahead(class, ahead)?.fetch_or(TOLD, Ordering::Relaxed);
         Some(open)
     }
 

@@ -71,6 +71,7 @@ impl Note {
             | EventKind::Untracked
             | EventKind::SynRetransmitted { .. }
             | EventKind::Overdue { .. }
+            | EventKind::Unfinished
             // Its SYN-ACKs said it.
             | EventKind::NotTaken { .. }
             | EventKind::UnsolicitedSynAck

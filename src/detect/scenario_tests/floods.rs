@@ -112,15 +112,33 @@ fn one_source_whose_stack_resets_each_answer_is_a_direct_flood() {
     traffic.run(&defaults(), &[], 90.0, 1).only(IncidentKind::DirectFlood, "198.51.100.1:443");
 }
 
-#[test]
-fn ports_by_the_ten_thousand_a_second_from_one_source_are_a_flood() {
+/// One source asks ports of one host in turn, 13,000 a second.
+fn ports_in_turn(attempts: u32, ports: u32, fate: Fate) -> Run {
     let mut traffic = Traffic::new(12);
-    for n in 0..13_000_u32 {
-        let target = Endpoint::new(v4("198.51.100.77"), 1 + (n.wrapping_mul(48_271) % 60_000) as u16);
-        let source = Endpoint::new(v4("203.0.113.7"), 40_000);
-        traffic.attempt(f64::from(n) / 13_000.0, source, target, Fate::Unanswered { repeats: false });
+    for n in 0..attempts {
+        let target = Endpoint::new(v4("198.51.100.77"), 1 + (n.wrapping_mul(48_271) % ports) as u16);
+        let source = Endpoint::new(v4("203.0.113.7"), 40_000 + (n / ports) as u16);
+        traffic.attempt(f64::from(n) / 13_000.0, source, target, fate);
     }
-    traffic.run(&defaults(), &[], 4.0, 1).only(IncidentKind::DirectFlood, "198.51.100.77");
+    traffic.run(&defaults(), &[], f64::from(attempts) / 13_000.0 + 3.0, 1)
+}
+
+#[test]
+fn ports_by_the_ten_thousand_a_second_from_one_source_again_and_again_are_a_flood() {
+    let silent = Fate::Unanswered { repeats: false };
+    ports_in_turn(26_000, 1000, silent).only(IncidentKind::DirectFlood, "198.51.100.77");
+    // Every port there is: first it looks like a scan of them, and that is corrected.
+    let run = ports_in_turn(455_000, 65_535, silent);
+    let last = run.journal.last().unwrap();
+    assert_eq!(last.incident.kind, IncidentKind::DirectFlood, "{:#?}", run.brief());
+}
+
+#[test]
+fn every_port_of_a_host_a_few_times_is_a_scan_however_fast() {
+    let fates = [Fate::Refused, Fate::Unanswered { repeats: false }, Fate::Reset];
+    for (tries, fate) in [1, 2].into_iter().flat_map(|tries| fates.map(|fate| (tries, fate))) {
+        ports_in_turn(tries * 65_535, 65_535, fate).only(IncidentKind::PortScan, "203.0.113.7");
+    }
 }
 
 #[test]

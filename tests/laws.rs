@@ -18,7 +18,7 @@ use halfopen::detect::incident::{IncidentKind, Severity};
 use halfopen::pipeline::Sensor;
 use halfopen::report::snapshot::{Snapshot, SnapshotSource};
 use halfopen::synth::Scenario;
-use halfopen::synth::frame::{Packet, Wire};
+use halfopen::synth::frame::{Options, Packet, Wire};
 use halfopen::synth::kinds::Handshakes;
 use halfopen::synth::pcapfile::PcapWriter;
 use halfopen::synth::scenario::Traffic;
@@ -300,6 +300,22 @@ fn peace() -> impl Strategy<Value = Scenario> {
     )
 }
 
+/// One client of many hosts, none farther than most of the Earth: a proxy, or a crawler.
+fn proxy() -> impl Strategy<Value = Scenario> {
+    (any::<u64>(), 50u32..400, 10u64..150).prop_map(|(seed, rate, far)| {
+        let handshakes = Handshakes {
+            clients: "198.51.100.7".to_owned().try_into().unwrap(),
+            servers: "192.0.2.0/24:443".to_owned().try_into().unwrap(),
+            rate: f64::from(rate),
+            rtt_min: Duration::from_millis(far),
+            rtt_mean: Duration::from_millis(far + 30),
+            idle: Duration::from_millis(50),
+            ..Handshakes::default()
+        };
+        Scenario::new(seed, Duration::from_secs(8)).with(Traffic::Handshakes(handshakes))
+    })
+}
+
 /// What a trace raises: incidents' kinds, info apart.
 fn raised(frames: &[(Timestamp, LinkType, u32, Vec<u8>)]) -> Vec<IncidentKind> {
     let incidents = through(MemorySource::from_frames(frames)).incidents;
@@ -312,7 +328,7 @@ proptest! {
 
     /// A file cut at any frame raises nothing that the whole trace does not: what was on its way at the end is not judged.
     #[test]
-    fn a_cut_raises_nothing(scenario in peace(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 3)) {
+    fn a_cut_raises_nothing(scenario in prop_oneof![3 => peace(), 1 => proxy()], cuts in prop::collection::vec(any::<prop::sample::Index>(), 3)) {
         let mut frames = Vec::new();
         scenario.stream().for_each(|at, bytes| {
             frames.push((at, LinkType::ETHERNET, bytes.len() as u32, bytes.to_vec()));
@@ -350,4 +366,23 @@ fn a_capture_from_before_1970_ends() {
         let counts = through(source).handshakes;
         assert_eq!((counts.attempts, counts.open_syn_sent), (400, 400));
     }
+}
+
+#[test]
+fn a_scan_is_told_though_the_capture_ends_with_it() {
+    // Two hundred SYNs as a stack sends them, within 0.8 s, to ports of one host and to hosts.
+    let sweep = |to: fn(u8) -> Endpoint| {
+        let frame = |number: u8| {
+            let orig = Endpoint::new(Ipv4Addr::new(198, 18, 0, 1).into(), 40_000 + u16::from(number));
+            let syn = Packet::bare_syn(orig, to(number), u32::from(number));
+            let mut bytes = Vec::new();
+            Wire::default().write(&Packet { options: Options::Mss, ..syn }, &mut bytes);
+            let at = Timestamp::from_nanos(1_700_000_000_000_000_000 + i64::from(number) * 4_000_000);
+            (at, LinkType::ETHERNET, bytes.len() as u32, bytes)
+        };
+        raised(&(0..200).map(frame).collect::<Vec<_>>())
+    };
+    let ports = sweep(|n| Endpoint::new(Ipv4Addr::new(192, 0, 2, 10).into(), 1 + u16::from(n)));
+    let hosts = sweep(|n| Endpoint::new(Ipv4Addr::new(192, 0, 2, n).into(), 22));
+    assert_eq!((ports, hosts), (vec![IncidentKind::PortScan], vec![IncidentKind::HostScan]));
 }

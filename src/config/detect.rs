@@ -34,8 +34,9 @@ pub struct DetectConfig {
     pub scan_ports: u32,
     /// Hosts that one source fails at on the same few ports within a minute, to be a scan. Default 30.
     pub scan_hosts: u32,
-    /// Failed attempts a second from one source, those refused apart, that make a flood of what is otherwise a port scan, where they
-    /// come to each port again and again. Default 4,000: what firewalls use as their limit for one source.
+    /// Failed attempts a second from one source, those refused apart, that make a flood of what is otherwise a port scan, where
+    /// they come to each port again and again or their SYNs have no options. Default 4,000: what firewalls use as their limit
+    /// for one source.
     pub source_flood_rate: f64,
     /// Unsolicited answers within a minute, from or to one address, to be backscatter. Default 30 (CAIDA's Corsaro: 30 a
     /// minute, at least 25 in all).

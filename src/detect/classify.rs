@@ -277,6 +277,8 @@ pub(super) struct SourceFeatures {
     pub(super) unacknowledged: f64,
     /// Of these, reset by the responder.
     pub(super) refused: f64,
+    /// Of these, unanswered, and with a SYN without any option, as no stack sends it.
+    pub(super) bare: f64,
     /// Distinct servers.
     pub(super) servers: f64,
     /// Distinct hosts.
@@ -303,7 +305,7 @@ impl SourceFeatures {
     }
 
     /// What it is, if anything. `ports` and `hosts` are the thresholds, `flood` the rate that makes a flood of a scan
-    /// that repeats itself.
+    /// that repeats itself, or whose SYNs are no stack's.
     pub(super) fn verdict(&self, ports: f64, hosts: f64, flood: f64) -> Option<IncidentKind> {
         // A forged victim: many SYN-ACKs go to it from many of our servers, again and again, and it never says a word.
         if self.failed >= 2.0 * hosts
@@ -315,7 +317,9 @@ impl SourceFeatures {
         }
         // However fast, whoever asks each port a few times is looking for open ones; a flood repeats itself.
         if self.servers >= ports && self.servers >= 4.0 * self.hosts {
-            let floods = self.left_rate >= flood && self.left_each() >= EACH_PORT;
+            // Within its first seconds a flood of random ports has hardly come to one twice. Scanners of today take a stack's options.
+            let is_of_tool = self.bare >= 0.5 * (self.failed - self.refused);
+            let floods = self.left_rate >= flood && (self.left_each() >= EACH_PORT || is_of_tool);
             return Some(if floods { IncidentKind::DirectFlood } else { IncidentKind::PortScan });
         }
         // The same few ports on many hosts. Peers of a file-sharing client have a port each, and do not count.

@@ -195,6 +195,7 @@ fn a_source_is_known_by_what_it_fails_at() {
         failed,
         unacknowledged,
         refused: 0.0,
+        bare: 0.0,
         servers,
         hosts,
         ports,
@@ -212,6 +213,10 @@ fn a_source_is_known_by_what_it_fails_at() {
     // Every port again and again at that rate is none; slower than any flood it is.
     assert_eq!(judge(400_000.0, 0.0, 65_535.0, 1.0, 65_535.0, 12_000.0), Some(IncidentKind::DirectFlood));
     assert_eq!(judge(400_000.0, 0.0, 65_535.0, 1.0, 65_535.0, 3000.0), Some(IncidentKind::PortScan));
+    // Nor are SYNs without any option at that rate; slower they may be an old scanner's.
+    let bare = |rate| SourceFeatures { bare: 12_000.0, ..of(13_000.0, 0.0, 12_000.0, 1.0, 12_000.0, rate) };
+    assert_eq!(told(bare(12_000.0)), Some(IncidentKind::DirectFlood));
+    assert_eq!(told(bare(3000.0)), Some(IncidentKind::PortScan));
     // What is refused neither holds a queue nor repeats anything.
     let many = of(400_000.0, 0.0, 9000.0, 1.0, 9000.0, 12_000.0);
     let refused = SourceFeatures { refused: 390_000.0, left_rate: 300.0, ..many };

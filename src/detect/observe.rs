@@ -147,6 +147,7 @@ impl EventSink for Observations {
         let (flow, weight) = (&event.flow, event.weight);
         // What failed: it touches sketches and the sources' table, and an allowance may cover it.
         let failure = match event.kind {
+            EventKind::Overdue { state: HandshakeState::SynSent, bare: true, .. } => Some(Failure::Bare),
             EventKind::Overdue { state: HandshakeState::SynSent, .. } => Some(Failure::Unanswered),
             EventKind::Overdue { state: HandshakeState::SynReceived, .. } => Some(Failure::Unacknowledged),
             EventKind::NotTaken { .. } => Some(Failure::Unacknowledged),

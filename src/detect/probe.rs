@@ -23,7 +23,12 @@ pub(super) enum Failure {
     Refused,
     /// Reset by the originator after a SYN-ACK, as a scanner's host does.
     Dropped,
+    /// No SYN-ACK within the grace age, to a SYN without any option, as no stack sends it.
+    Bare,
 }
+
+/// Kinds of failures.
+const FAILURES: usize = 5;
 
 /// Where an attempt went, as hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +55,7 @@ enum Reach {
 #[repr(C)]
 pub(super) struct Probe {
     /// By [`Failure`].
-    pub(super) failures: [u32; 4],
+    pub(super) failures: [u32; FAILURES],
     reach: Reach,
     /// The lowest address among the hosts: the victim, where there is only one.
     pub(super) lowest: Option<IpAddr>,
@@ -126,7 +131,7 @@ impl Probe {
 impl Restart for Probe {
     #[inline]
     fn restart(&mut self) {
-        (self.failures, self.lowest, self.reach) = ([0; 4], None, Reach::Nowhere);
+        (self.failures, self.lowest, self.reach) = ([0; FAILURES], None, Reach::Nowhere);
     }
 }
 

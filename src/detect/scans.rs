@@ -308,6 +308,7 @@ fn features(probe: &Probe, [rate, left_rate]: [f64; 2]) -> SourceFeatures {
         failed: f64::from(probe.total()),
         unacknowledged: f64::from(probe.of(Failure::Unacknowledged)),
         refused: f64::from(probe.of(Failure::Refused)),
+        bare: f64::from(probe.of(Failure::Bare)),
         servers,
         hosts,
         ports,

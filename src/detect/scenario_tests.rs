@@ -107,6 +107,7 @@ impl Traffic {
             state,
             syn_retransmissions,
             syn_ack_retransmissions: 0,
+            bare: false,
         };
         let syn_again = |state, count| EventKind::SynRetransmitted { state, count };
         self.say(t, flow, EventKind::Opened);

@@ -117,6 +117,8 @@ pub enum EventKind {
         syn_retransmissions: u8,
         /// Copies of its SYN-ACK seen so far.
         syn_ack_retransmissions: u8,
+        /// Its SYN had no option at all, as no stack sends it, and was noted as such.
+        bare: bool,
     },
     /// The capture ended before the grace age, and the SYN had no answer though longer than nearly any round trip. Said of its
     /// originator only: the attempt is open as before, neither overdue nor ended.

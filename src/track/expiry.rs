@@ -211,6 +211,7 @@ fn overdue<K: Laned>(record: Record<K>, open: StillOpen, sink: &mut impl EventSi
         state: open.state,
         syn_retransmissions: open.syn_copies,
         syn_ack_retransmissions: open.syn_ack_copies,
+        bare: open.bare,
     };
     let flow = record.key.flow(open.originator_is_low);
     sink.on_event(&HandshakeEvent { ts: record.at, flow, weight: 1 << open.level, kind });

@@ -126,9 +126,9 @@ fn pack(kind: EventKind) -> (u64, Duration) {
             (said(SYN_ACK_RETRANSMITTED, u64::from(after_ack) << 8 | u64::from(count)), age)
         }
         EventKind::NotTaken { overdue } => (said(NOT_TAKEN, u64::from(overdue)), none),
-        EventKind::Overdue { state, syn_retransmissions, syn_ack_retransmissions } => {
+        EventKind::Overdue { state, syn_retransmissions, syn_ack_retransmissions, bare } => {
             let copies = u64::from(syn_retransmissions) << 8 | u64::from(syn_ack_retransmissions);
-            (said(OVERDUE, synced(state) << 16 | copies), none)
+            (said(OVERDUE, u64::from(bare) << 17 | synced(state) << 16 | copies), none)
         }
         EventKind::Closed { outcome, state, after, overdue } => {
             (said(CLOSED, (outcome as u64) << 2 | synced(state) << 1 | u64::from(overdue)), after)
@@ -165,6 +165,7 @@ fn unpack(word: u64, age: Duration) -> EventKind {
             state: state(16),
             syn_retransmissions: byte(8),
             syn_ack_retransmissions: byte(0),
+            bare: is_set(17),
         },
         CLOSED => {
             let outcome = Outcome::ALL[(particulars >> 2 & 7) as usize % Outcome::ALL.len()];
@@ -208,10 +209,13 @@ mod tests {
             (any::<bool>(), age(), any::<u8>())
                 .prop_map(|(after_ack, age, count)| EventKind::SynAckRetransmitted { after_ack, age, count }),
             any::<bool>().prop_map(|overdue| EventKind::NotTaken { overdue }),
-            (state(), any::<u8>(), any::<u8>()).prop_map(|(state, syns, syn_acks)| EventKind::Overdue {
-                state,
-                syn_retransmissions: syns,
-                syn_ack_retransmissions: syn_acks
+            (state(), any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(state, syns, syn_acks, bare)| {
+                EventKind::Overdue {
+                    state,
+                    syn_retransmissions: syns,
+                    syn_ack_retransmissions: syn_acks,
+                    bare,
+                }
             }),
             (select(&Outcome::ALL[..]), state(), age(), any::<bool>()).prop_map(
                 |(outcome, state, after, overdue)| EventKind::Closed { outcome, state, after, overdue }

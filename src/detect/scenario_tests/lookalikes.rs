@@ -89,6 +89,35 @@ fn scans_are_charged_to_the_source() {
     }
 }
 
+/// Where a capture ends, SYNs without an answer are their source's, and nobody else's.
+#[test]
+fn what_a_capture_leaves_unfinished_is_charged_to_the_source() {
+    let unfinished = |hosts: u8, config: &DetectConfig| {
+        let mut traffic = Traffic::new(14);
+        for n in 0..hosts {
+            let resp = Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, n)), 443);
+            let flow = Flow { orig: Endpoint::new(v4("203.0.113.7"), 40_000), resp };
+            traffic.say(10.0, flow, EventKind::Opened);
+            traffic.say(11.0, flow, EventKind::Unfinished);
+        }
+        traffic.run(config, &[], 12.0, 1)
+    };
+    unfinished(200, &defaults()).only(IncidentKind::HostScan, "203.0.113.7");
+    unfinished(20, &defaults()).nothing();
+    let prefix = Prefix::new(v4("203.0.113.0"), 24);
+    let allow = vec![Allowance { side: Side::Source, prefix, port: None, reason: String::new() }];
+    unfinished(200, &DetectConfig { allow, ..defaults() }).nothing();
+    // Many clients of one server, each with one: of that server nothing is said.
+    let mut traffic = Traffic::new(15);
+    for n in 0..2000_u16 {
+        let orig = Endpoint::new(traffic.forged().addr, 1024 + n);
+        let flow = Flow { orig, resp: server(1) };
+        traffic.say(10.0, flow, EventKind::Opened);
+        traffic.say(11.0, flow, EventKind::Unfinished);
+    }
+    traffic.run(&defaults(), &[], 12.0, 1).nothing();
+}
+
 #[test]
 fn reflection_through_our_servers_is_charged_to_the_victim() {
     let mut traffic = Traffic::new(16);

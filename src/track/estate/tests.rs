@@ -171,6 +171,31 @@ fn what_was_told_at_the_end_of_a_capture_is_told_once() {
     assert!(table.is_empty());
 }
 
+/// A SYN that has waited 300 ms where the capture ends is told of its originator, and of nothing else: it is as open as before.
+#[test]
+fn what_waited_long_at_the_end_of_a_capture_is_unfinished() {
+    let config = config();
+    let table = Arc::new(HalfOpenTable::new(&config, 1));
+    let mut events = Vec::new();
+    let mut tracker = Tracker::new(Arc::clone(&table), &config, usize::MAX);
+    // Of both families: silent for long, answered, too young, and with a bare SYN, which is overdue as it is.
+    for (number, begin) in [(0, 0), (1, 0), (2, 0), (3, 0), (4, 101), (5, 101), (6, 0), (7, 0)] {
+        tracker.on_segment(&segment(number, TcpFlags::SYN, number >= 6, at(begin)), &mut events);
+    }
+    for number in [2, 3] {
+        tracker.on_segment(&segment(number, TcpFlags::SYN | TcpFlags::ACK, false, at(400)), &mut events);
+    }
+    let counts = tracker.counts().clone();
+    tracker.finish(at(400), &mut events);
+    let unfinished = events.iter().filter(|event| event.kind == EventKind::Unfinished);
+    let unfinished: Vec<_> = unfinished.map(|event| (event.flow.orig, event.flow.resp, event.ts)).collect();
+    assert_eq!(unfinished, [0, 1].map(|number| (client(number), server(number), at(400))));
+    assert_eq!((tracker.counts().open, table.len()), (counts.open, 8));
+    // Where something comes after it, its grace age is still to come.
+    tracker.advance(at(2000), &mut events);
+    assert_eq!([0, 1, 6].map(|number| times(&events, number).0.len()), [1, 1, 1]);
+}
+
 #[test]
 fn a_hundred_restarts_take_no_more_lanes_than_one() {
     let config = config();

@@ -199,7 +199,7 @@ impl Features {
         // Completions rose with the attempts, by at least twice what stayed unresolved, and doubled: a crowd, not a flood.
         let crowd = self.rise_of_completions();
         let doubled = self.history < HISTORY || self.taken() >= 2.0 * self.usual_completed;
-        if crowd >= 2.0 * unresolved && doubled && !self.seems_besieged {
+        if crowd > 0.0 && crowd >= 2.0 * unresolved && doubled && !self.seems_besieged {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
@@ -212,6 +212,10 @@ impl Features {
             if self.completing < 0.75 * self.usual_completed {
                 return Verdict::Wait;
             }
+        }
+        // Nothing stayed unresolved of late: what is still held is what was, and was called something else then.
+        if self.units <= 0.0 {
+            return Verdict::Wait;
         }
         // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
         let hammered = self.entries > HAMMERED * self.sources;

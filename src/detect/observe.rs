@@ -30,8 +30,9 @@ pub(super) const PROBE_SETS: usize = 256;
 /// Sets of eight addresses followed for unsolicited answers.
 pub(super) const STRAY_SETS: usize = 64;
 
-/// A copy of a SYN beyond this many was not sent by a stack within the first 4 s (science 3.1).
-const COPIES_OF_A_STACK: u8 = 4;
+/// A copy of a SYN beyond this many was not sent by a stack within the first 4 s, which sends two besides the first (science 3.1), also
+/// where a tap captures each of them three times.
+const COPIES_OF_A_STACK: u8 = 8;
 /// From which of a server's timers on a SYN-ACK that comes after its ACK was not taken. One is explained otherwise: the ACK was lost
 /// behind the sensor, or the server waits for data (`TCP_DEFER_ACCEPT`), asks once more at the end of that, and takes the answer
 /// (net/ipv4/inet_connection_sock.c, `syn_ack_recalc`).
@@ -240,7 +241,7 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
         EventKind::SynRetransmitted { state, count } => {
             match count {
                 1 => tally.count(Count::Returned, weight),
-                // After its expiry a stack sends one more; whoever goes on holds the server's queue without opening anything new.
+                // Whoever goes on so long holds the server's queue without opening anything new.
                 u8::MAX => tally.count(Count::Copies, 1),
                 n if n > COPIES_OF_A_STACK && state.is_some() => tally.count(Count::Copies, 1),
                 _ => {}

@@ -82,7 +82,7 @@ pub enum EventKind {
     SynRetransmitted {
         /// The state of the open attempt; none where it is no longer open.
         state: Option<HandshakeState>,
-        /// Copies seen so far, saturating at 15; where the attempt is no longer open, 0 if it completed and 255 if it expired.
+        /// Copies seen so far, saturating at 15; where the attempt is no longer open, 255 if this is later than any stack's last, else 0.
         count: u8,
     },
     /// The first SYN-ACK of an open attempt.
@@ -113,7 +113,7 @@ pub enum EventKind {
     Overdue {
         /// Its state at that moment.
         state: HandshakeState,
-        /// Copies of its SYN seen so far.
+        /// Copies of its SYN seen so far, no sooner than a stack may send one.
         syn_retransmissions: u8,
         /// Copies of its SYN-ACK seen so far.
         syn_ack_retransmissions: u8,

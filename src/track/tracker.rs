@@ -24,6 +24,10 @@ use std::time::Duration;
 /// Before any packet: whatever time is handed in next, deadlines are looked at.
 pub(super) const AT_ONCE: Timestamp = Timestamp::from_nanos(i64::MIN);
 
+/// No stack sends its SYN again later than this: Linux does at 63 s (`tcp_syn_retries` of 6; 67 s since 6.5, `tcp_syn_linear_timeouts`), and
+/// the BSDs give up after 75 s (`TCPTV_KEEP_INIT`).
+const LAST_OF_A_STACK: Duration = Duration::from_secs(76);
+
 /// Life of an attempt by state.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
@@ -75,11 +79,16 @@ struct Wait {
 
 /// What a SYN met.
 enum Met {
-    Opened { level: u8 },
+    Opened {
+        level: u8,
+    },
     Repeated(Attempt),
     Superseded(Attempt),
     Crossing,
-    Remembered { expired: bool },
+    /// `expired`: so long ago that whoever sends it is no stack.
+    Remembered {
+        expired: bool,
+    },
     Refused,
 }
 
@@ -296,7 +305,7 @@ impl Tracker {
             let age = segment.ts.since(before.opened_at);
             if attempt.isn == segment.seq {
                 attempt.syn_copies = (before.syn_copies + 1).min(15);
-                table.waiting.changed(attempt, age);
+                table.waiting.came_again(attempt, age);
                 Met::Repeated(before)
             } else if full {
                 Met::Refused
@@ -313,7 +322,8 @@ impl Tracker {
                 && ended.isn == segment.seq
                 && ended.end != End::Reset
             {
-                return (None, Met::Remembered { expired: ended.end == End::Expired });
+                let expired = ended.end == End::Expired && ended.age(segment.ts) > LAST_OF_A_STACK;
+                return (None, Met::Remembered { expired });
             }
             match table.shares.admit(wait.at, table.free()) {
                 Admission::Sample(level)

@@ -3,7 +3,10 @@
 //! One word an attempt in a ring, in the order they opened. Looking there costs nothing; looking into the table for every
 //! attempt of a flood would cost two cache misses each. No clock.
 
-use super::event::HandshakeState;
+mod word;
+
+pub(crate) use self::word::StillOpen;
+use self::word::{BARE, COPIES, ENDED, TOLD, still_open, word};
 use super::grace::GRACE;
 use super::handshake::Attempt;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
@@ -20,14 +23,10 @@ const LANES: usize = 31;
 /// An attempt this much older than its grace age has surely passed it: its ring may have come round since.
 const SURELY: Duration = Duration::from_secs(2);
 
-/// Set in a word whose attempt ended.
-const ENDED: u16 = 1 << 15;
-
-/// Set in a word whose attempt has a SYN without any option.
-const BARE: u16 = 1 << 13;
-
-/// Set in a word whose attempt was told as overdue before its grace age, at the end of a capture.
-const TOLD: u16 = 1 << 14;
+/// A copy that comes sooner after the first SYN is no retransmission of a stack, whose first timer is 1 s (RFC 6298 section 2, rule 2.1; a
+/// quarter of it for those that know better): a tap captured the SYN twice, or a tool sends each of its SYNs so. Such a copy does not make
+/// its sender a real client.
+const SOONEST_COPY: Duration = Duration::from_millis(250);
 
 /// Where an attempt's word lies. The default is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,56 +51,6 @@ impl Ticket {
     fn sequence(self) -> u32 {
         self.0 & SEQUENCE_MASK
     }
-}
-
-/// What a word says of an attempt that is still open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StillOpen {
-    pub(crate) state: HandshakeState,
-    pub(crate) syn_copies: u8,
-    pub(crate) syn_ack_copies: u8,
-    pub(crate) level: u8,
-    pub(crate) originator_is_low: bool,
-    /// Its SYN had no option at all, as no stack sends it; known only while it waits for its grace age.
-    pub(crate) bare: bool,
-    /// It was told as overdue before its time.
-    pub(crate) told: bool,
-}
-
-impl From<&Attempt> for StillOpen {
-    fn from(attempt: &Attempt) -> Self {
-        Self {
-            state: attempt.state,
-            syn_copies: attempt.syn_copies,
-            syn_ack_copies: attempt.syn_ack_copies,
-            level: attempt.level,
-            originator_is_low: attempt.originator_is_low,
-            bare: false,
-            told: false,
-        }
-    }
-}
-
-fn word(attempt: &Attempt) -> u16 {
-    u16::from(attempt.state == HandshakeState::SynReceived)
-        | u16::from(attempt.syn_copies.min(15)) << 1
-        | u16::from(attempt.syn_ack_copies.min(7)) << 5
-        | u16::from(attempt.level.min(15)) << 8
-        | u16::from(attempt.originator_is_low) << 12
-}
-
-fn still_open(word: u16) -> Option<StillOpen> {
-    let state = if word & 1 == 1 { HandshakeState::SynReceived } else { HandshakeState::SynSent };
-    let open = StillOpen {
-        state,
-        syn_copies: (word >> 1 & 15) as u8,
-        syn_ack_copies: (word >> 5 & 7) as u8,
-        level: (word >> 8 & 15) as u8,
-        originator_is_low: word >> 12 & 1 == 1,
-        bare: word & BARE != 0,
-        told: word & TOLD != 0,
-    };
-    (word & ENDED == 0).then_some(open)
 }
 
 /// Words of a ring that come into being together, when the first of them is needed.
@@ -198,13 +147,25 @@ impl Waiting {
         self.waiting(attempt, age).is_none_or(told)
     }
 
-    /// Copies what changed about an open attempt.
+    /// Copies what changed about an open attempt, its SYN apart.
     #[inline]
     pub(crate) fn changed(&self, attempt: &Attempt, age: Duration) {
         if let Some(ring) = self.waiting(attempt, age) {
             let kept = ring.word(attempt.ticket.sequence());
-            let besides = kept.load(Ordering::Relaxed) & (BARE | TOLD);
+            let besides = kept.load(Ordering::Relaxed) & (BARE | TOLD | COPIES);
             kept.store(word(attempt) | besides, Ordering::Relaxed);
+        }
+    }
+
+    /// The SYN of an open attempt came again.
+    #[inline]
+    pub(crate) fn came_again(&self, attempt: &Attempt, age: Duration) {
+        if age >= SOONEST_COPY
+            && let Some(ring) = self.waiting(attempt, age)
+        {
+            let kept = ring.word(attempt.ticket.sequence());
+            let besides = kept.load(Ordering::Relaxed) & !COPIES;
+            kept.store(besides | u16::from(attempt.syn_copies.min(15)) << 1, Ordering::Relaxed);
         }
     }
 
@@ -308,6 +269,7 @@ impl LaneRings {
 mod tests {
     use super::*;
     use crate::time::Timestamp;
+    use crate::track::event::HandshakeState;
 
     fn attempt(ticket: Ticket) -> Attempt {
         Attempt {
@@ -342,6 +304,7 @@ mod tests {
         }
         assert_eq!(lane.young(), Young { bare: 16, other: 2 });
         waiting.ended(&opened[0], young);
+        waiting.came_again(&opened[2], SOONEST_COPY);
         waiting.changed(&opened[2], young);
         assert!(!waiting.overdue(&opened[1], young));
         assert_eq!(lane.reached(2), None);
@@ -365,6 +328,22 @@ mod tests {
         assert!(waiting.overdue(&opened[2], young), "also where it changed since");
         assert_eq!(lane.reached(2), Some(StillOpen { told: true, ..changed }));
         assert_eq!(lane.young(), Young::default());
+    }
+
+    #[test]
+    fn a_copy_sooner_than_a_stack_sends_one_is_none() {
+        let waiting = Waiting::new(4);
+        let lane = waiting.lane().unwrap();
+        let open = attempt(lane.next_ticket(2));
+        lane.opened(open.ticket, 0, true, false);
+        let copies = |age: u64| {
+            waiting.came_again(&open, Duration::from_millis(age));
+            waiting.changed(&open, Duration::from_millis(age));
+            let ring = waiting.ring(0, 2).unwrap();
+            still_open(ring.word(open.ticket.sequence()).load(Ordering::Relaxed)).unwrap().syn_copies
+        };
+        assert_eq!([0, 1, 249].map(copies), [0, 0, 0]);
+        assert_eq!([250, 251].map(copies), [3, 3]);
     }
 
     #[test]

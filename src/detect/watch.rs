@@ -95,7 +95,7 @@ pub(super) struct Watch {
     pub(super) completed: Mean,
     /// The present and the last stretch of [`WINDOW`] bins.
     pub(super) window: [Tally; 2],
-    window_began: u64,
+    pub(super) window_began: u64,
     /// Totals after each of the last bins: bin, attempts, completed.
     past: [[u64; 3]; PAST as usize],
     /// Before the present rise of the statistic: attempts, completed.

@@ -1,0 +1,87 @@
+//! Stage 4 of 5, detect: what a host, a site or the sensor begins with when it is first judged.
+//!
+//! Its servers have been watched before: what they saw complete is what it would have seen. Sums only; judges nothing.
+
+use super::statistic::Mean;
+use super::tally::Tally;
+use super::watch::{WINDOW, Watch};
+
+/// What the watches below a key know together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heritage {
+    /// The present and the last stretch of their windows.
+    window: [Tally; 2],
+    /// The bin the oldest of the present stretches began in, and the bin the oldest of the watches was made in.
+    began: u64,
+    born: u64,
+    /// Attempts and completions a bin in peace: the sums, and how long the longest known is known.
+    usual: [[f64; 2]; 2],
+    /// See [`Watch::pace`], [`Watch::busy`] and [`Watch::fates`].
+    pace: [f64; 2],
+    busy: f64,
+    fates: [f64; 2],
+}
+
+impl Default for Heritage {
+    fn default() -> Self {
+        Self {
+            window: [Tally::default(); 2],
+            began: u64::MAX,
+            born: u64::MAX,
+            usual: [[0.0; 2]; 2],
+            pace: [0.0; 2],
+            busy: 0.0,
+            fates: [0.0; 2],
+        }
+    }
+}
+
+impl Heritage {
+    /// What a server knows, the present bin with it.
+    pub(super) fn of(watch: &Watch) -> Self {
+        Self {
+            window: watch.window,
+            began: watch.window_began,
+            born: watch.born,
+            usual: [watch.attempts.parts(), watch.completed.parts()],
+            pace: watch.pace,
+            busy: watch.busy,
+            fates: watch.fates,
+        }
+    }
+
+    /// Adds what another knows.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.window.iter_mut().zip(&other.window) {
+            mine.add(theirs);
+        }
+        self.began = self.began.min(other.began);
+        self.born = self.born.min(other.born);
+        for ([value, bins], [theirs, their_bins]) in self.usual.iter_mut().zip(other.usual) {
+            *value += theirs;
+            *bins = bins.max(their_bins);
+        }
+        let pairs = [(&mut self.pace, other.pace), (&mut self.fates, other.fates)];
+        for (mine, theirs) in pairs {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        }
+        self.busy += other.busy;
+    }
+
+    /// Adds what came in the present bin for a server that has no watch.
+    pub(super) fn add_unwatched(&mut self, tally: &Tally) {
+        self.window[0].add(tally);
+    }
+
+    /// Gives it to a watch that has just been made and has taken the present bin in.
+    pub(super) fn leave_to(&self, watch: &mut Watch) {
+        if self.born > watch.born {
+            return;
+        }
+        watch.window = self.window;
+        watch.window_began = self.began.clamp((watch.bin + 1).saturating_sub(WINDOW), watch.bin);
+        watch.born = self.born;
+        [watch.attempts, watch.completed] = self.usual.map(Mean::from_parts);
+        (watch.pace, watch.busy, watch.fates) = (self.pace, self.busy, self.fates);
+    }
+}

@@ -23,8 +23,6 @@ use std::net::IpAddr;
 
 /// Attempts in one bin that make a server of an endpoint which never answered. A scan tries a port twice at most.
 const SERVER_EVIDENCE: u32 = 4;
-/// Attempts of one source at one server in one bin that still look like a scan's.
-const SCAN_SHARE: u32 = 8;
 /// Servers a single host may have: a host that answers on every port is one host.
 const SERVERS_PER_HOST: usize = 256;
 /// Servers that may be made in one bin, which bounds its work.
@@ -222,8 +220,7 @@ impl Court {
         alarmed: bool,
     ) {
         // A scanner's one or two tries at a port are charged to the scanner.
-        let scanned = tally[Count::Overdue] + tally[Count::Abandoned] <= SCAN_SHARE
-            && sources.only().is_some_and(|source| self.scans.is_suspect(source));
+        let scanned = self.scans.explain(tally.of(Count::Overdue) + tally.of(Count::Abandoned), sources);
         let Some(number) = self.server(bin, at, tally) else {
             if !scanned {
                 host.tally.add(tally);

@@ -4,6 +4,7 @@
 
 use super::classify::Features;
 use super::incident::{IncidentKind, Severity};
+use super::scans::SCANNERS;
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
 use super::tally::{Count, PATIENCE, Tally};
 use super::watch::{BUSY_BINS, WINDOW, Watch};
@@ -210,6 +211,12 @@ impl Watch {
             unanswered: self.queue.as_ref().map_or(0.0, |reading| reading.verdict.unanswered),
             heard: heard.since(began).as_secs_f64(),
         }
+    }
+
+    /// Whether what rose at this host are so few attempts each of so few sources that each of them may yet turn out to scan it, by
+    /// trying [`scan_ports`](DetectConfig::scan_ports) of its ports. Twice as many, for a stack tries a port more than once.
+    pub(super) fn may_be_scanned(&self, config: &DetectConfig, sources: f64) -> bool {
+        sources.round() <= SCANNERS && self.rise < 2.0 * f64::from(config.scan_ports) * sources.round()
     }
 
     /// What a server has that is no flood and needs no alarm of the statistic.

@@ -2,9 +2,12 @@
 //!
 //! Its servers have been watched before: what they saw complete is what it would have seen. Sums only; judges nothing.
 
-use super::statistic::Mean;
+use super::statistic::{Baseline, Mean};
 use super::tally::Tally;
 use super::watch::{WINDOW, Watch};
+
+/// Bins of peace that are believed at most: 10 s. Those whose bins are summed are seldom all that it has.
+const BELIEVED: f64 = 20.0;
 
 /// What the watches below a key know together.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +17,8 @@ pub(super) struct Heritage {
     /// The bin the oldest of the present stretches began in, and the bin the oldest of the watches was made in.
     began: u64,
     born: u64,
-    /// Attempts and completions a bin in peace: the sums, and how long the longest known is known.
-    usual: [[f64; 2]; 2],
+    /// Attempts, completions and flood units a bin in peace: the sums, and how long the longest known is known.
+    usual: [[f64; 2]; 3],
     /// See [`Watch::pace`], [`Watch::busy`] and [`Watch::fates`].
     pace: [f64; 2],
     busy: f64,
@@ -28,7 +31,7 @@ impl Default for Heritage {
             window: [Tally::default(); 2],
             began: u64::MAX,
             born: u64::MAX,
-            usual: [[0.0; 2]; 2],
+            usual: [[0.0; 2]; 3],
             pace: [0.0; 2],
             busy: 0.0,
             fates: [0.0; 2],
@@ -39,11 +42,12 @@ impl Default for Heritage {
 impl Heritage {
     /// What a server knows, the present bin with it.
     pub(super) fn of(watch: &Watch) -> Self {
+        let [units, bins, ..] = watch.baseline.parts();
         Self {
             window: watch.window,
             began: watch.window_began,
             born: watch.born,
-            usual: [watch.attempts.parts(), watch.completed.parts()],
+            usual: [watch.attempts.parts(), watch.completed.parts(), [units, bins]],
             pace: watch.pace,
             busy: watch.busy,
             fates: watch.fates,
@@ -81,7 +85,12 @@ impl Heritage {
         watch.window = self.window;
         watch.window_began = self.began.clamp((watch.bin + 1).saturating_sub(WINDOW), watch.bin);
         watch.born = self.born;
-        [watch.attempts, watch.completed] = self.usual.map(Mean::from_parts);
+        let [attempts, completed, [units, bins]] = self.usual;
+        [watch.attempts, watch.completed] = [attempts, completed].map(Mean::from_parts);
+        // The spread of a sum is not the sum of spreads: that is learned anew.
+        let mut parts = [0.0; Baseline::PARTS];
+        [parts[0], parts[1]] = [units, bins.min(BELIEVED)];
+        watch.baseline = Baseline::from_parts(parts);
         (watch.pace, watch.busy, watch.fates) = (self.pace, self.busy, self.fates);
     }
 }

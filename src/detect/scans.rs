@@ -255,13 +255,15 @@ impl Scans {
     pub(super) fn explain(&self, failed: f64, sources: &SourceSet) -> bool {
         match sources {
             SourceSet::One(source) => failed <= SCAN_SHARE && self.suspects.contains(&source.each),
-            SourceSet::Many(sketch) if !self.suspects.is_empty() && failed <= SCAN_SHARE * SCANNERS => {
-                sketch.each.is_within(&self.sketched) && {
-                    let scanners = sketch.each.estimate().round();
+            SourceSet::Few(_) | SourceSet::Many(_)
+                if !self.suspects.is_empty() && failed <= SCAN_SHARE * SCANNERS =>
+            {
+                sources.is_within(&self.sketched) && {
+                    let scanners = sources.estimate().0.round();
                     scanners <= SCANNERS && failed <= SCAN_SHARE * scanners
                 }
             }
-            SourceSet::None | SourceSet::Many(_) | SourceSet::Uncounted => false,
+            SourceSet::None | SourceSet::Few(_) | SourceSet::Many(_) | SourceSet::Uncounted => false,
         }
     }
 

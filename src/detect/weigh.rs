@@ -132,7 +132,8 @@ impl Watch {
     /// Hardly known, and it leaves more than twice unresolved of what any server of its size may: not to be learned from.
     pub(super) fn is_suspiciously_new(&self) -> bool {
         let bins = self.window_bins();
-        let allowed = 2.0 * self.baseline.assumed(self.both(Count::Completed) / bins) * bins + 3.0;
+        let own = bins.min((self.bin.saturating_sub(self.made) + 1) as f64);
+        let allowed = 2.0 * self.baseline.assumed(self.both(Count::Completed) / bins) * own + 3.0;
         self.baseline.is_new() && self.units.iter().sum::<f64>() > allowed
     }
 

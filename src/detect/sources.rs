@@ -292,7 +292,9 @@ impl SourceSet {
                 for set in [self, other] {
                     match set {
                         Self::Many(sketch) => all.union(sketch),
-                        few => few.few().prints().iter().for_each(|print| all.note(*print)),
+                        Self::None | Self::One(_) | Self::Few(_) | Self::Uncounted => {
+                            set.few().prints().iter().for_each(|print| all.note(*print))
+                        }
                     }
                 }
                 (all.each.estimate(), all.sites.estimate())

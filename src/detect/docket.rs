@@ -50,6 +50,10 @@ impl Court {
                         None
                     }
                 },
+                Key::Host(_) if watch.may_be_scanned(&self.config, features.sources) => {
+                    watch.verdict = "so few attempts each of few sources that they may turn out to scan";
+                    None
+                }
                 Key::Host(_) => match features.verdict() {
                     Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => {
                         Some(kind)

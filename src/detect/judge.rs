@@ -6,6 +6,7 @@
 use super::backlog::Reading;
 use super::episode::Episodes;
 use super::hash::KeyedHash;
+use super::heritage::Heritage;
 use super::ledger::{Key, Ledger, site};
 use super::scans::Scans;
 use super::slots::Slots;
@@ -22,8 +23,6 @@ use std::net::IpAddr;
 
 /// Attempts in one bin that make a server of an endpoint which never answered. A scan tries a port twice at most.
 const SERVER_EVIDENCE: u32 = 4;
-/// Attempts of one source at one server in one bin that still look like a scan's.
-const SCAN_SHARE: u32 = 8;
 /// Servers a single host may have: a host that answers on every port is one host.
 const SERVERS_PER_HOST: usize = 256;
 /// Servers that may be made in one bin, which bounds its work.
@@ -72,12 +71,14 @@ struct Sum {
     units: f64,
     parts: f64,
     sources: SourceSet,
+    heritage: Heritage,
 }
 
 impl Sum {
     fn add(&mut self, other: &Self, spare: &mut SketchPool) {
         self.tally.add(&other.tally);
         self.units += other.units;
+        self.heritage.add(&other.heritage);
         self.sources.union(&other.sources, spare);
     }
 }
@@ -126,6 +127,7 @@ impl Court {
         folds.sort();
         let alarmed = self.ledger.find(Key::Sensor).is_some_and(|n| self.has_incident(n));
         let mut sensor = Sum { tally: *other, ..Sum::default() };
+        sensor.heritage.add_unwatched(other);
         let mut of_site: Option<(Prefix, Sum)> = None;
         let mut of_host: Option<(IpAddr, Sum)> = None;
         // In the order of addresses: the servers of a host, and the hosts of a site, follow each other.
@@ -145,6 +147,7 @@ impl Court {
             // So many endpoints that they found no slot: as many hosts as a prefix has, at most.
             sum.parts = sum.units.min(256.0);
             sum.sources.union(&slot.sources, &mut self.sketches);
+            sum.heritage.add_unwatched(&slot.tally);
             slot.sources.clear(&mut self.sketches);
             self.close_site(bin, Some((site(slot.server.addr), sum)), &mut sensor, alarmed);
         });
@@ -217,11 +220,11 @@ impl Court {
         alarmed: bool,
     ) {
         // A scanner's one or two tries at a port are charged to the scanner.
-        let scanned = tally[Count::Overdue] + tally[Count::Abandoned] <= SCAN_SHARE
-            && sources.only().is_some_and(|source| self.scans.is_suspect(source));
+        let scanned = self.scans.explain(tally.of(Count::Overdue) + tally.of(Count::Abandoned), sources);
         let Some(number) = self.server(bin, at, tally) else {
             if !scanned {
                 host.tally.add(tally);
+                host.heritage.add_unwatched(tally);
                 host.units += (tally.failed() - tally.of(Count::Late)).max(0.0);
                 host.parts += 1.0;
                 host.sources.union(sources, &mut self.sketches);
@@ -245,6 +248,9 @@ impl Court {
         let grouped = alarmed || self.group_alarmed(at.addr);
         if !self.has_incident(number) && (!hot || grouped) {
             host.tally.add(tally);
+            if let Some(watch) = self.ledger.get(number) {
+                host.heritage.add(&Heritage::of(watch));
+            }
             host.units += units;
             host.parts += f64::from(u8::from(units > 0.0));
             if units > 0.0 {
@@ -295,7 +301,8 @@ impl Court {
 
     /// Judges a host, a site or the sensor. Where it explains its units itself, whether by an incident.
     fn close_group(&mut self, bin: Bin, key: Key, sum: &mut Sum) -> Option<bool> {
-        let number = match self.ledger.find(key) {
+        let known = self.ledger.find(key);
+        let number = match known {
             Some(number) => number,
             None if sum.units > 0.0 => {
                 let settings = Settings::of(key, &self.config, &self.servers);
@@ -306,6 +313,9 @@ impl Court {
         };
         let watch = self.ledger.get_mut(number)?;
         watch.take(bin.number, &sum.tally);
+        if known.is_none() {
+            sum.heritage.leave_to(watch);
+        }
         watch.note_sources(bin.number, sum.tally.of(Count::Sketched), &sum.sources, &mut self.sketches);
         let units = if watch.settings.allowance.is_some() { 0.0 } else { sum.units };
         if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {

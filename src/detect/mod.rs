@@ -15,6 +15,7 @@ mod docket;
 mod episode;
 mod hash;
 mod heavy;
+mod heritage;
 pub mod incident;
 mod judge;
 mod ledger;

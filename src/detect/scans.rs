@@ -7,6 +7,7 @@ use super::hash::KeyedHash;
 use super::heavy::{Heavy, Restart};
 use super::incident::IncidentKind;
 use super::probe::{Failure, Merge, Probe, Stray};
+use super::sources::{Distinct, SOURCE_REGISTERS, SourceSet};
 use super::statistic::BINS_PER_SECOND;
 use crate::config::detect::DetectConfig;
 use std::collections::HashSet;
@@ -18,6 +19,12 @@ const HALF: u64 = 60;
 const LONG_HALF: u64 = 600;
 /// How much more a slow scan must touch in the long window.
 const LONG_FACTOR: f64 = 2.0;
+
+/// Attempts of one source at one server in one bin that still look like a scan's.
+const SCAN_SHARE: f64 = 8.0;
+/// Scanners that may try the same server in one bin: a scan with ten decoys has eleven. More at once are more than chance or decoys
+/// explain.
+pub(super) const SCANNERS: f64 = 16.0;
 
 /// Sets of eight sources followed.
 pub(super) const SOURCE_SETS: usize = 512;
@@ -139,6 +146,8 @@ pub(super) struct Scans {
     touched_strays: Vec<usize>,
     /// Hashes of the sources that scan or are reflected in this bin: their share is not charged to servers.
     suspects: HashSet<u64, std::hash::BuildHasherDefault<IdentityHasher>>,
+    /// The same as a sketch, to be held against the sketch of those that tried a server.
+    sketched: Distinct<SOURCE_REGISTERS>,
     /// Fading counts of solicited and unsolicited SYN-ACKs.
     answers: (f64, f64),
 }
@@ -172,6 +181,7 @@ impl Scans {
             touched: Vec::new(),
             touched_strays: Vec::new(),
             suspects: HashSet::default(),
+            sketched: Distinct::default(),
             answers: (0.0, 0.0),
         }
     }
@@ -204,6 +214,7 @@ impl Scans {
     pub(super) fn judge(&mut self, bin: u64, hash: &KeyedHash, config: &DetectConfig) -> Vec<Finding> {
         let mut findings = Vec::new();
         self.suspects.clear();
+        self.sketched.clear();
         for place in self.touched.drain(..) {
             let Some(entry) = self.sources.at_mut(place) else { continue };
             let state = &mut entry.value;
@@ -230,7 +241,9 @@ impl Scans {
                 seen = long;
             }
             let Some(kind) = kind else { continue };
-            self.suspects.insert(hash.source(entry.addr));
+            let source = hash.source(entry.addr);
+            self.suspects.insert(source);
+            self.sketched.insert(source);
             let victim = recent.lowest.filter(|_| kind == IncidentKind::DirectFlood && seen.hosts < 1.5);
             findings.push(Finding { addr: entry.addr, victim, kind, events, figures: Figures::Source(seen) });
         }
@@ -238,9 +251,21 @@ impl Scans {
         findings
     }
 
-    /// Whether this source (by its hash) scans or is reflected in this bin.
-    pub(super) fn is_suspect(&self, source: u64) -> bool {
-        self.suspects.contains(&source)
+    /// Whether so many failed attempts at one server, by these sources in this bin, are the one or two tries of scanners: all of
+    /// them scan or are reflected, and they are few.
+    pub(super) fn explain(&self, failed: f64, sources: &SourceSet) -> bool {
+        match sources {
+            SourceSet::One(source) => failed <= SCAN_SHARE && self.suspects.contains(&source.each),
+            SourceSet::Few(_) | SourceSet::Many(_)
+                if !self.suspects.is_empty() && failed <= SCAN_SHARE * SCANNERS =>
+            {
+                sources.is_within(&self.sketched) && {
+                    let scanners = sources.estimate().0.round();
+                    scanners <= SCANNERS && failed <= SCAN_SHARE * scanners
+                }
+            }
+            SourceSet::None | SourceSet::Few(_) | SourceSet::Many(_) | SourceSet::Uncounted => false,
+        }
     }
 
     /// Judges unsolicited answers, in the order of addresses.

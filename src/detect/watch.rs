@@ -95,7 +95,7 @@ pub(super) struct Watch {
     pub(super) completed: Mean,
     /// The present and the last stretch of [`WINDOW`] bins.
     pub(super) window: [Tally; 2],
-    window_began: u64,
+    pub(super) window_began: u64,
     /// Totals after each of the last bins: bin, attempts, completed.
     past: [[u64; 3]; PAST as usize],
     /// Before the present rise of the statistic: attempts, completed.
@@ -123,8 +123,10 @@ pub(super) struct Watch {
     pub(super) latest: [u32; 3],
     /// The last bin it was brought up to.
     pub(super) bin: u64,
-    /// The bin it was made in.
+    /// The first bin its window may know of.
     pub(super) born: u64,
+    /// The bin it was made in: later, where it began with what others knew.
+    pub(super) made: u64,
     /// Attempts, completed, unresolved since it was made.
     pub(super) totals: [u64; 3],
     /// Embryonic attempts by [`Gauge`].
@@ -199,6 +201,7 @@ impl Watch {
             latest: [0; 3],
             bin,
             born: bin,
+            made: bin,
             totals: [0; 3],
             gauges: [0; 4],
             credit: 0.0,
@@ -346,11 +349,11 @@ impl Watch {
     ) {
         self.roll_sources(bin, spare);
         self.sources[0].union(sources, spare);
-        // Two attempts have two sources or one, and the set knows which; only a third is worth reading a sketch.
+        // A few are known one by one; only more are worth reading a sketch.
         let distinct = match sources {
             SourceSet::One(_) => entries.min(1.0),
-            SourceSet::Many(_) if entries > 2.0 => sources.estimate().0.min(entries),
-            SourceSet::None | SourceSet::Many(_) | SourceSet::Uncounted => entries,
+            SourceSet::Few(_) | SourceSet::Many(_) => sources.estimate().0.min(entries),
+            SourceSet::None | SourceSet::Uncounted => entries,
         };
         self.each_bin[0] += 0.3 * entries;
         self.each_bin[1] += 0.3 * distinct;
@@ -380,14 +383,6 @@ impl Watch {
     /// Distinct sources and sites of unresolved attempts in the last minute.
     pub(super) fn distinct(&self) -> (f64, f64) {
         let [now, before] = &self.sources;
-        match (now, before) {
-            (SourceSet::Many(a), SourceSet::Many(b)) => {
-                (a.each.estimate_with(&b.each), a.sites.estimate_with(&b.sites))
-            }
-            (a, b) if a.only().is_some() && b.only().is_some() => {
-                (if a.only() == b.only() { 1.0 } else { 2.0 }, 1.0)
-            }
-            (a, b) => (a.estimate().0.max(b.estimate().0), a.estimate().1.max(b.estimate().1)),
-        }
+        now.estimate_with(before)
     }
 }

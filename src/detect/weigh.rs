@@ -4,6 +4,7 @@
 
 use super::classify::Features;
 use super::incident::{IncidentKind, Severity};
+use super::scans::SCANNERS;
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
 use super::tally::{Count, PATIENCE, Tally};
 use super::watch::{BUSY_BINS, WINDOW, Watch};
@@ -131,7 +132,8 @@ impl Watch {
     /// Hardly known, and it leaves more than twice unresolved of what any server of its size may: not to be learned from.
     pub(super) fn is_suspiciously_new(&self) -> bool {
         let bins = self.window_bins();
-        let allowed = 2.0 * self.baseline.assumed(self.both(Count::Completed) / bins) * bins + 3.0;
+        let own = bins.min((self.bin.saturating_sub(self.made) + 1) as f64);
+        let allowed = 2.0 * self.baseline.assumed(self.both(Count::Completed) / bins) * own + 3.0;
         self.baseline.is_new() && self.units.iter().sum::<f64>() > allowed
     }
 
@@ -210,6 +212,12 @@ impl Watch {
             unanswered: self.queue.as_ref().map_or(0.0, |reading| reading.verdict.unanswered),
             heard: heard.since(began).as_secs_f64(),
         }
+    }
+
+    /// Whether what rose at this host are so few attempts each of so few sources that each of them may yet turn out to scan it, by
+    /// trying [`scan_ports`](DetectConfig::scan_ports) of its ports. Twice as many, for a stack tries a port more than once.
+    pub(super) fn may_be_scanned(&self, config: &DetectConfig, sources: f64) -> bool {
+        sources.round() <= SCANNERS && self.rise < 2.0 * f64::from(config.scan_ports) * sources.round()
     }
 
     /// What a server has that is no flood and needs no alarm of the statistic.

@@ -207,3 +207,24 @@ fn a_load_that_stays_higher_does_not_keep_an_incident_open() {
     let ended = incidents[0].ended_at.expect("it ends").as_secs_f64() - EPOCH as f64;
     assert!(ended < 1100.0, "ended {ended}");
 }
+
+#[test]
+fn a_few_sources_that_flood_few_ports_do_not_pass_for_scanners() {
+    // Twelve sources at four ports of one host, 10 a second each: none tries ports enough to scan.
+    let mut traffic = Traffic::new(41);
+    traffic.peace(server(1), 0.0, 90.0, 20.0, 0.2);
+    for source in 1..=12_u8 {
+        traffic.arrivals(30.0, 60.0, 10.0, |traffic, t| {
+            let orig = Endpoint::new(IpAddr::V4(Ipv4Addr::new(198, 18, 0, source)), (t * 1000.0) as u16);
+            let port = 8000 + (traffic.unit() * 4.0) as u16;
+            traffic.attempt(
+                t,
+                orig,
+                Endpoint::new(server(1).addr, port),
+                Fate::Unanswered { repeats: false },
+            );
+        });
+    }
+    let run = traffic.run(&defaults(), &[], 90.0, 1);
+    assert!(run.delay(IncidentKind::DirectFlood, 30.0) < 6.0, "{:#?}", run.brief());
+}

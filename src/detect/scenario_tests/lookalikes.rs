@@ -216,6 +216,30 @@ fn thirty_servers_with_failing_clients_raise_nothing() {
 }
 
 #[test]
+fn lost_syns_of_a_burst_are_no_flood_of_its_host() {
+    // 500 handshakes within a tenth of a second at a server nobody has seen before, beside so many others: of 30 %
+    // the SYN is lost, of half of these the second too. The server has seen the rest complete; so must its host have.
+    for (others, start) in [(10, 1.0), (10, 1.2), (50, 1.0), (50, 1.4), (200, 1.1)] {
+        let mut traffic = Traffic::new(31);
+        for n in 0..others {
+            let client = traffic.client(1000);
+            traffic.attempt(0.2, client, server(n), Fate::Completes(0.02));
+        }
+        let burst = Endpoint::new(v4("198.51.100.250"), 7000);
+        for n in 0..500 {
+            let client = traffic.client(1000);
+            let fate = match n % 20 {
+                0..3 => Fate::ThirdTry,
+                3..6 => Fate::SecondTry,
+                _ => Fate::Completes(0.02),
+            };
+            traffic.attempt(start + f64::from(n) / 5000.0, client, burst, fate);
+        }
+        traffic.run(&defaults(), &[], 20.0, 1).no_flood();
+    }
+}
+
+#[test]
 fn lost_frames_are_not_unresolved_attempts() {
     // A tap that loses a tenth: for as many attempts the completion is not seen.
     let mut traffic = Traffic::new(21);

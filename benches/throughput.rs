@@ -19,8 +19,8 @@ use halfopen::capture::memory::MemorySource;
 use halfopen::capture::replay::ReplaySource;
 use halfopen::capture::{Frame, FrameSource, LinkType, SourceEvent};
 use halfopen::config::Config;
-use halfopen::decode::segment::SegmentKind;
-use halfopen::decode::{DecodeError, Decoded, decode};
+use halfopen::decode::segment::{Segment, SegmentKind};
+use halfopen::decode::{DecodeError, Decoded, decode, plain};
 use halfopen::pipeline::Sensor;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
@@ -196,14 +196,10 @@ fn track(path: &Path, config: &Config) {
     while let SourceEvent::Frame(frame) = source.next_event().expect("the file just written") {
         let now = time.advance(frame.ts);
         counted.frames += 1;
-        match decode(&Frame { ts: now, ..frame }) {
-            Decoded::Tcp(segment) => {
-                counted.tcp += 1;
-                counted.segments[segment.kind as usize] += 1;
-                tracker.take(segment, &mut NoSink);
-            }
-            Decoded::NotTcp(_) => counted.not_tcp += 1,
-            Decoded::Undecoded(error) => counted.undecoded[error as usize] += 1,
+        let frame = Frame { ts: now, ..frame };
+        match plain(&frame) {
+            Some(segment) => counted.take(segment, &mut tracker),
+            None => counted.take_another(&frame, &mut tracker),
         }
         if now >= publish_at {
             publish(&counted, &mut tracker);
@@ -223,6 +219,24 @@ struct Counted {
     not_tcp: u64,
     undecoded: [u64; DecodeError::ALL.len()],
     segments: [u64; SegmentKind::ALL.len()],
+}
+
+impl Counted {
+    #[inline(always)]
+    fn take(&mut self, segment: Segment, tracker: &mut Tracker) {
+        self.tcp += 1;
+        self.segments[segment.kind as usize] += 1;
+        tracker.take(segment, &mut NoSink);
+    }
+
+    #[inline(never)]
+    fn take_another(&mut self, frame: &Frame<'_>, tracker: &mut Tracker) {
+        match decode(frame) {
+            Decoded::Tcp(segment) => self.take(segment, tracker),
+            Decoded::NotTcp(_) => self.not_tcp += 1,
+            Decoded::Undecoded(error) => self.undecoded[error as usize] += 1,
+        }
+    }
 }
 
 fn tcpdump(path: &Path, filter: &[&str]) {

@@ -106,9 +106,9 @@ pub fn decode(frame: &Frame<'_>) -> Decoded {
 }
 
 /// The plain path: Ethernet, IPv4 without options, no fragment offset, TCP. Nearly every frame of a flood is one, so they cost a
-/// handful of branches; whatever is odd in the slightest is `walk`'s, which must come to the same segment (held by a test).
-#[inline]
-fn plain(frame: &Frame<'_>) -> Option<Segment> {
+/// handful of branches; whatever is odd in the slightest is [`decode`]'s, which must come to the same segment (held by a test).
+#[inline(always)]
+pub fn plain(frame: &Frame<'_>) -> Option<Segment> {
     const ETHERNET: usize = 14;
     const IPV4: usize = 20;
     let header = frame.data.first_chunk::<{ ETHERNET + IPV4 + transport::HEADER }>()?;

@@ -73,9 +73,9 @@ mod tests {
         let counts = Arc::default();
         sensor.keep_evidence(FrameStore::new(&EvidenceConfig::default(), &counts).unwrap());
         let flood = Flood {
-            rate: 4_000.0,
+            rate: 12_000.0,
             start: Duration::from_secs(20),
-            count: 24_000,
+            count: 72_000,
             answers: Answers::Queue,
             ..Flood::default()
         };

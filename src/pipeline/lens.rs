@@ -104,35 +104,37 @@ impl Lens {
         }
     }
 
-    /// A frame, as captured, and the segment in it.
-    #[inline]
+    /// A frame, as captured, and the segment in it. Copies are given on, and made only then: what nobody is given a reference to stays in
+    /// registers.
+    #[inline(always)]
     pub(super) fn see(&mut self, frame: &Frame<'_>, segment: &Segment) {
         if segment.kind == SegmentKind::Syn && segment.ts >= self.next_syn {
-            self.remember(frame, segment);
+            self.remember(*frame, *segment);
         }
         if self.watching {
-            self.watch(frame, segment);
+            self.watch(*frame, *segment);
         }
     }
 
     #[cold]
-    fn remember(&mut self, frame: &Frame<'_>, segment: &Segment) {
+    fn remember(&mut self, frame: Frame<'_>, segment: Segment) {
         self.next_syn = segment.ts.plus(SYN_SPACING);
         if self.syns.len() == SYNS {
             self.syns.pop_front();
         }
-        self.syns.push_back(Kept::of(frame, segment, 0));
+        self.syns.push_back(Kept::of(&frame, &segment, 0));
     }
 
-    fn watch(&mut self, frame: &Frame<'_>, segment: &Segment) {
+    #[inline(never)]
+    fn watch(&mut self, frame: Frame<'_>, segment: Segment) {
         // What a connection carries is nobody's business here, and tells nothing of a handshake.
         if segment.payload_len > 0 && matches!(segment.kind, SegmentKind::Ack | SegmentKind::Fin) {
             return;
         }
-        if let Some(target) = self.target_of(segment)
+        if let Some(target) = self.target_of(&segment)
             && self.is_chosen(target)
         {
-            self.keep(Kept::of(frame, segment, target));
+            self.keep(Kept::of(&frame, &segment, target));
         }
     }
 

@@ -4,7 +4,7 @@ use super::lens::Lens;
 use super::relay::Relay;
 use super::shared::{Published, Sensor, Thread};
 use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
-use crate::decode::segment::SegmentKind;
+use crate::decode::segment::{Segment, SegmentKind};
 use crate::decode::{self, DecodeError, Decoded, NotTcp};
 use crate::detect::observe::Observations;
 use crate::time::{NetworkTime, Timestamp};
@@ -100,8 +100,8 @@ impl<'a> PacketLoop<'a> {
     /// Takes whatever the source gives, to its end.
     fn run(&mut self, source: &mut impl FrameSource) -> Result<(), CaptureError> {
         loop {
-            match source.next_event()? {
-                SourceEvent::Frame(frame) => {
+            match source.next_event() {
+                Ok(SourceEvent::Frame(frame)) => {
                     if self.on_frame(&frame) {
                         source.publish();
                     }
@@ -109,12 +109,13 @@ impl<'a> PacketLoop<'a> {
                         self.catch_up();
                     }
                 }
-                SourceEvent::Idle(stamp) => {
+                Ok(SourceEvent::Idle(stamp)) => {
                     self.on_idle(stamp);
                     source.publish();
                     self.publish();
                 }
-                SourceEvent::End => return Ok(()),
+                Ok(SourceEvent::End) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -127,19 +128,10 @@ impl<'a> PacketLoop<'a> {
             self.close_bins(now);
         }
         self.frames.read += 1;
-        match decode::decode(&Frame { ts: now, ..*frame }) {
-            Decoded::Tcp(segment) => {
-                self.frames.tcp += 1;
-                self.frames.segments[segment.kind as usize] += 1;
-                self.tracker.take(segment, &mut self.relay);
-                self.lens.see(frame, &segment);
-            }
-            Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
-            Decoded::NotTcp(NotTcp::LaterFragment) => {
-                self.frames.not_tcp += 1;
-                self.frames.later_fragments += 1;
-            }
-            Decoded::Undecoded(error) => self.frames.undecoded[error as usize] += 1,
+        // Plain ones apart: that they are of IPv4 is then known all the way to the table, and no piece of them is put together twice.
+        match decode::plain(&Frame { ts: now, ..*frame }) {
+            Some(segment) => self.on_segment(frame, segment),
+            None => self.on_another(*frame, now),
         }
         self.unpublished += 1;
         let due = now >= self.publish_at || self.unpublished >= PUBLISH_AFTER;
@@ -147,6 +139,28 @@ impl<'a> PacketLoop<'a> {
             self.publish();
         }
         due
+    }
+
+    #[inline(always)]
+    fn on_segment(&mut self, frame: &Frame<'_>, segment: Segment) {
+        self.frames.tcp += 1;
+        self.frames.segments[segment.kind as usize] += 1;
+        self.tracker.take(segment, &mut self.relay);
+        self.lens.see(frame, &segment);
+    }
+
+    /// A frame that is not plain.
+    #[inline(never)]
+    fn on_another(&mut self, frame: Frame<'_>, now: Timestamp) {
+        match decode::decode(&Frame { ts: now, ..frame }) {
+            Decoded::Tcp(segment) => self.on_segment(&frame, segment),
+            Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
+            Decoded::NotTcp(NotTcp::LaterFragment) => {
+                self.frames.not_tcp += 1;
+                self.frames.later_fragments += 1;
+            }
+            Decoded::Undecoded(error) => self.frames.undecoded[error as usize] += 1,
+        }
     }
 
     /// Nothing comes; network time moves to `stamp`, or stays; attempts age, bins close.

@@ -11,13 +11,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle, available_parallelism};
 
-/// Events handed over together: enough that waking a thread for them (a few microseconds) costs each of them next to nothing, few
-/// enough that both sides find them in a cache. Fewer in a bin are summed up by the packet thread itself.
-const BATCH: usize = 4096;
+/// Events handed over together: enough that waking a thread for them (some ten microseconds on a virtual machine) costs each of them
+/// next to nothing, few enough that both sides find them in a cache. Fewer in a bin are summed up by the packet thread itself, in about
+/// a millisecond.
+const BATCH: usize = 16_384;
 
-/// Batches there are: one being filled, one being summed up, and as many between them as come while a bin is judged, about a
-/// millisecond. Then the packet thread waits, as it would if it did the work itself.
-const BATCHES: usize = 6;
+/// Batches there are: one being filled, one being summed up, and as many between them as come while a bin is judged, in a few
+/// milliseconds. Then the packet thread waits, as it would if it did the work itself.
+const BATCHES: usize = 4;
 
 /// What is to be done with the sums.
 type Act<S> = Box<dyn FnOnce(&mut S) + Send>;

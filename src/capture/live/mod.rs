@@ -201,7 +201,7 @@ impl LiveSource {
 }
 
 impl FrameSource for LiveSource {
-    #[inline]
+    #[inline(always)]
     fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
         if self.stop.is_stopped() {
             self.metered = None;

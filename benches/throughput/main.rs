@@ -14,13 +14,11 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
-use dashmap::DashMap;
+mod readers;
+
 use halfopen::capture::memory::MemorySource;
-use halfopen::capture::replay::ReplaySource;
-use halfopen::capture::{Frame, FrameSource, LinkType, SourceEvent};
+use halfopen::capture::LinkType;
 use halfopen::config::Config;
-use halfopen::decode::segment::{Segment, SegmentKind};
-use halfopen::decode::{DecodeError, Decoded, decode, plain};
 use halfopen::pipeline::Sensor;
 use halfopen::report::metrics::Metrics;
 use halfopen::report::snapshot::SnapshotSource;
@@ -29,18 +27,17 @@ use halfopen::synth::pcapfile::PcapWriter;
 use halfopen::synth::scenario::Traffic;
 use halfopen::synth::source::SynthSource;
 use halfopen::synth::{Scenario, Stream};
-use halfopen::time::{NetworkTime, Timestamp};
-use halfopen::track::event::NoSink;
-use halfopen::track::table::HalfOpenTable;
-use halfopen::track::tracker::Tracker;
+use readers::{bare, hashed, replay, tcpdump, track};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Repeats of everything timed; odd, so that the median is one of them.
 const REPEATS: usize = 5;
+
+/// Pairs of runs with and without detection, which lie so close together that a few repeats say nothing; odd.
+const PAIRS: usize = 21;
 
 /// Table size for the runs in which every SYN of the flood must be tracked: five million are below its emergency mark.
 const ROOM: usize = 8_000_000;
@@ -79,10 +76,50 @@ fn throughput(syns: u64, seconds: u64) {
     let mix = directory.0.join("mix.pcap");
     write(flood_of(syns, Answers::Drop).stream(), &flood);
     write(mix_of(seconds).stream(), &mix);
-    for (name, path) in [("random SYN flood", &flood), ("handshakes and flood", &mix)] {
+    let traces = [("random SYN flood", &flood), ("handshakes and flood", &mix)];
+    for (name, path) in traces {
         compare(name, path);
     }
+    println!(
+        "\n| trace | pairs | detection adds to the time a frame: lower quartile | median | upper quartile | to the processor time, median |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    for (name, path) in traces {
+        added_by_detection(name, path);
+    }
     println!();
+}
+
+/// The sensor with detection beside the one without, in pairs whose order changes: what comes and goes on the machine is the same for
+/// both of a pair, and for one order as for the other.
+fn added_by_detection(name: &str, path: &Path) {
+    let config = roomy();
+    let mut added: [Vec<f64>; 2] = Default::default();
+    for pair in 0..PAIRS {
+        let mut times = [[0.0; 2]; 2];
+        for turn in [pair % 2, 1 - pair % 2] {
+            let begun = Instant::now();
+            let busy = processor(|| if turn == 0 { track(path, &config) } else { replay(path, &config) });
+            times[turn] = [begun.elapsed().as_secs_f64(), busy];
+        }
+        for (added, (with, without)) in added.iter_mut().zip(times[1].iter().zip(times[0])) {
+            added.push((with / without - 1.0) * 100.0);
+        }
+    }
+    let [passed, busy] = added.map(|mut added| {
+        added.sort_by(f64::total_cmp);
+        [PAIRS / 4, PAIRS / 2, PAIRS - 1 - PAIRS / 4].map(|at| added[at])
+    });
+    println!(
+        "| {name} | {PAIRS} | {:+.1} % | {:+.1} % | {:+.1} % | {:+.1} % |",
+        passed[0], passed[1], passed[2], busy[1]
+    );
+}
+
+fn roomy() -> Config {
+    let mut config = Config::default();
+    config.table.entries = ROOM;
+    config
 }
 
 /// One way to read a whole file.
@@ -91,11 +128,6 @@ type Reader<'a> = Box<dyn FnMut() + 'a>;
 /// Every reader over one file, taking turns.
 fn compare(name: &str, path: &Path) {
     let frames = bare(path);
-    let roomy = || {
-        let mut config = Config::default();
-        config.table.entries = ROOM;
-        config
-    };
     let syn_filter = "tcp[13]&2!=0";
     let mut readers: [(&str, Reader<'_>); 7] = [
         ("bare libpcap loop", Box::new(|| assert_eq!(bare(path), frames))),
@@ -128,122 +160,6 @@ fn compare(name: &str, path: &Path) {
             busy[number] / busy[0]
         );
     }
-}
-
-fn bare(path: &Path) -> u64 {
-    let mut capture = pcap::Capture::from_file(path).expect("the file just written");
-    let (mut frames, mut bytes) = (0, 0);
-    while let Ok(packet) = capture.next_packet() {
-        frames += 1;
-        bytes += u64::from(packet.header.caplen);
-    }
-    std::hint::black_box(bytes);
-    frames
-}
-
-/// The least that a table of handshakes in a dashmap can cost, whoever fills it: each SYN enters its addresses and ports (12 bytes,
-/// and 20 of an entry), each other segment looks them up. No decoding beyond fixed offsets (Ethernet, IPv4 without options), no
-/// expiry, no events.
-fn hashed(path: &Path) {
-    let mut capture = pcap::Capture::from_file(path).expect("the file just written");
-    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-    let map: DashMap<[u8; 12], [u32; 5], _> = DashMap::with_capacity_and_hasher_and_shard_amount(
-        0,
-        hasher,
-        ROOM.div_ceil(16_384).next_power_of_two(),
-    );
-    while let Ok(packet) = capture.next_packet() {
-        let (Some(there), Some(flags)) = (packet.data.get(26..38), packet.data.get(47)) else { continue };
-        let mut key = [0; 12];
-        key.copy_from_slice(there);
-        let mut back = key;
-        back[..8].rotate_left(4);
-        back[8..].rotate_left(2);
-        let key = key.min(back);
-        if flags & (SYN | ACK) == SYN {
-            map.entry(key).or_insert([1; 5]);
-        } else if let Some(mut entry) = map.get_mut(&key) {
-            entry[1] += 1;
-        }
-    }
-    std::hint::black_box(map.len());
-}
-
-fn open(path: &Path) -> ReplaySource {
-    ReplaySource::open(&[path.to_owned()], None).expect("the file just written")
-}
-
-fn replay(path: &Path, config: &Config) {
-    let sensor = Sensor::new(config, Box::new(|_| {}));
-    sensor.run_source(open(path)).expect("the file just written");
-    std::hint::black_box(sensor.snapshot());
-}
-
-/// The same without detection: capture, decode and track; frames and segments counted by kind and, with the ledger, published every
-/// 50 ms of network time, as the sensor does (`pipeline/packets.rs`). No events, no sums, no bins, no evidence.
-fn track(path: &Path, config: &Config) {
-    let table = Arc::new(HalfOpenTable::new(&config.table, 1));
-    let mut tracker = Tracker::new(table, &config.table, usize::MAX);
-    let (mut source, mut time) = (open(path), NetworkTime::new());
-    let (mut counted, mut publish_at) = (Counted::default(), Timestamp::EPOCH);
-    let published = Mutex::new((Counted::default(), tracker.counts().clone()));
-    let publish = |counted: &Counted, tracker: &mut Tracker| {
-        tracker.catch_up(&mut NoSink);
-        let mut published = published.lock().expect("one thread");
-        published.0.clone_from(counted);
-        published.1.clone_from(tracker.counts());
-    };
-    while let SourceEvent::Frame(frame) = source.next_event().expect("the file just written") {
-        let now = time.advance(frame.ts);
-        counted.frames += 1;
-        let frame = Frame { ts: now, ..frame };
-        match plain(&frame) {
-            Some(segment) => counted.take(segment, &mut tracker),
-            None => counted.take_another(&frame, &mut tracker),
-        }
-        if now >= publish_at {
-            publish(&counted, &mut tracker);
-            source.publish();
-            publish_at = now.plus(Duration::from_millis(50));
-        }
-    }
-    publish(&counted, &mut tracker);
-    std::hint::black_box(&published);
-}
-
-/// What became of frames.
-#[derive(Default, Clone)]
-struct Counted {
-    frames: u64,
-    tcp: u64,
-    not_tcp: u64,
-    undecoded: [u64; DecodeError::ALL.len()],
-    segments: [u64; SegmentKind::ALL.len()],
-}
-
-impl Counted {
-    #[inline(always)]
-    fn take(&mut self, segment: Segment, tracker: &mut Tracker) {
-        self.tcp += 1;
-        self.segments[segment.kind as usize] += 1;
-        tracker.take(segment, &mut NoSink);
-    }
-
-    #[inline(never)]
-    fn take_another(&mut self, frame: &Frame<'_>, tracker: &mut Tracker) {
-        match decode(frame) {
-            Decoded::Tcp(segment) => self.take(segment, tracker),
-            Decoded::NotTcp(_) => self.not_tcp += 1,
-            Decoded::Undecoded(error) => self.undecoded[error as usize] += 1,
-        }
-    }
-}
-
-fn tcpdump(path: &Path, filter: &[&str]) {
-    let mut command = Command::new("tcpdump");
-    command.args(["-n", "-w", "/dev/null", "-r"]).arg(path).args(filter);
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    assert!(status.is_ok_and(|status| status.success()), "tcpdump: 'scripts/setup.sh --tests' installs it");
 }
 
 /// Resident memory of another process, before and after so many entries are open in it.
@@ -317,8 +233,7 @@ fn crowding(many: u64, few: u64) {
 
 /// How long a scrape takes while a flood runs through the sensor and a million entries and more are open.
 fn scrape(syns: u64) {
-    let mut config = Config::default();
-    config.table.entries = ROOM;
+    let config = roomy();
     let sensor = Sensor::new(&config, Box::new(|_| {}));
     let metrics = Metrics::new(config.web.top_servers);
     let done = AtomicBool::new(false);

@@ -88,8 +88,12 @@ impl fmt::Display for Timestamp {
 /// A stamp this far behind network time is not reordering: the source's clock was set back, or a stamp before it was absurd.
 const REANCHOR: Duration = Duration::from_secs(60);
 
-/// No stamp is taken to be later (2262-04-10): what is reckoned forward from network time must have room.
+/// Network time ends here (2262-04-10): what is reckoned forward from it must have room.
 const LATEST: Timestamp = Timestamp::FAR_FUTURE.minus_days(1);
+
+/// No stamp is taken to be later (2162-04-10; classic captures end in 2106), and no leap leads beyond: the last century is for a clock that
+/// goes on after absurd stamps, step by step.
+const LATEST_STAMP: Timestamp = Timestamp::FAR_FUTURE.minus_days(36_525);
 
 /// The clock that packets drive: never goes back, whatever the stamps do.
 ///
@@ -98,8 +102,8 @@ const LATEST: Timestamp = Timestamp::FAR_FUTURE.minus_days(1);
 #[derive(Debug, Clone, Default)]
 pub struct NetworkTime {
     now: Option<Timestamp>,
-    /// Added to stamps since the last re-anchoring, nanoseconds.
-    offset: i64,
+    /// Added to stamps since the last re-anchoring, nanoseconds; may be longer than half the range.
+    offset: i128,
     jumps_back: u64,
 }
 
@@ -117,30 +121,33 @@ impl NetworkTime {
     /// Takes one stamp in and returns the network time after it.
     #[inline]
     pub fn advance(&mut self, stamp: Timestamp) -> Timestamp {
-        let stamp = stamp.min(LATEST);
+        let stamp = stamp.min(LATEST_STAMP);
         let Some(now) = self.now else {
             self.now = Some(stamp);
             return stamp;
         };
-        let shifted = Timestamp(stamp.0.saturating_add(self.offset)).min(LATEST);
-        if self.offset == 0 && shifted >= now {
-            self.now = Some(shifted);
-            return shifted;
+        if self.offset == 0 && stamp >= now {
+            self.now = Some(stamp);
+            return stamp;
         }
-        self.advance_displaced(now, stamp, shifted)
+        self.advance_displaced(now, stamp)
     }
 
     #[cold]
-    fn advance_displaced(&mut self, now: Timestamp, stamp: Timestamp, shifted: Timestamp) -> Timestamp {
+    fn advance_displaced(&mut self, now: Timestamp, stamp: Timestamp) -> Timestamp {
         // Back on the original time line: forget the offset.
         if self.offset != 0 && stamp >= now.minus(REANCHOR) {
             self.offset = 0;
             self.now = Some(now.max(stamp));
             return now.max(stamp);
         }
-        if now.since(shifted) > REANCHOR {
-            self.jumps_back += 1;
-            self.offset = now.0.saturating_sub(stamp.0);
+        let shifted = i128::from(stamp.0) + self.offset;
+        let shifted = Timestamp(shifted.clamp(i64::MIN.into(), LATEST.0.into()) as i64);
+        // A leap to where no room is left would freeze time as well: it stays and goes on from here.
+        let leap = shifted > LATEST_STAMP && shifted.since(now) > REANCHOR;
+        if leap || now.since(shifted) > REANCHOR {
+            self.jumps_back += u64::from(!leap);
+            self.offset = i128::from(now.0) - i128::from(stamp.0);
             return now;
         }
         let next = now.max(shifted);
@@ -216,6 +223,44 @@ mod tests {
             let now = time.advance(at(seconds));
             assert!(now.plus(Duration::from_secs(3600)) < Timestamp::FAR_FUTURE);
         }
+    }
+
+    #[test]
+    fn the_latest_stamp_there_is_does_not_freeze_time_either() {
+        let absurd = NetworkTime::new().advance(Timestamp::FAR_FUTURE);
+        for ended in [None, Some(absurd)] {
+            let mut time = NetworkTime::resume(ended);
+            assert_eq!(time.advance(Timestamp::FAR_FUTURE), absurd);
+            assert_eq!(time.advance(at(1_750_000_000)), absurd);
+            assert_eq!(time.advance(at(1_750_000_007)), absurd.plus(Duration::from_secs(7)));
+        }
+    }
+
+    /// Further apart than a difference of two stamps reaches.
+    #[test]
+    fn nor_does_the_earliest_one() {
+        let mut time = NetworkTime::new();
+        let now = time.advance(at(1_750_000_000));
+        let early =
+            |seconds| time.advance(Timestamp::from_nanos(i64::MIN).plus(Duration::from_secs(seconds)));
+        assert_eq!([0, 7, 9].map(early), [0, 7, 9].map(|seconds| now.plus(Duration::from_secs(seconds))));
+        assert_eq!(time.jumps_back(), 1);
+    }
+
+    /// Each leap forward after one back moves time on by as much as it leapt.
+    #[test]
+    fn leaps_of_decades_to_and_fro_do_not_use_time_up() {
+        let mut time = NetworkTime::new();
+        let decades = |number: i64| at(number * 315_360_000);
+        for leap in 0..100 {
+            time.advance(decades(5));
+            time.advance(decades(9 - leap % 3));
+        }
+        let before = time.advance(decades(5));
+        assert_eq!(
+            time.advance(decades(5).plus(Duration::from_secs(7))),
+            before.plus(Duration::from_secs(7))
+        );
     }
 
     #[test]

@@ -61,15 +61,15 @@ impl PackedEvents {
         }
     }
 
-    /// Takes all out again, in order.
+    /// Takes all out again, in order. Where `each` panics, what it was not given stays.
     #[inline]
     pub(crate) fn drain(&mut self, mut each: impl FnMut(&HandshakeEvent)) {
-        let mut rows = self.rows.iter();
-        while let Some(&[ts, both, word, age]) = rows.next() {
+        let mut rows = Taking { rows: &mut self.rows, taken: 0 };
+        while let Some([ts, both, word, age]) = rows.next() {
             let (from, to) = if word & WIDE == 0 {
                 (Ipv4Addr::from_bits((both >> 32) as u32).into(), Ipv4Addr::from_bits(both as u32).into())
             } else {
-                let Some(&[a, b, c, d]) = rows.next() else { break };
+                let Some([a, b, c, d]) = rows.next() else { break };
                 let wide = |high, low| Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into();
                 (wide(a, b), wide(c, d))
             };
@@ -81,7 +81,28 @@ impl PackedEvents {
                 kind: unpack(word, Duration::from_nanos(age)),
             });
         }
-        self.rows.clear();
+    }
+}
+
+/// Rows on their way out: those taken leave in the end, whatever ends it, so that none is taken twice.
+struct Taking<'a> {
+    rows: &'a mut Vec<Row>,
+    taken: usize,
+}
+
+impl Taking<'_> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Row> {
+        let row = *self.rows.get(self.taken)?;
+        self.taken += 1;
+        Some(row)
+    }
+}
+
+impl Drop for Taking<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.rows.drain(..self.taken);
     }
 }
 
@@ -189,6 +210,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use proptest::sample::select;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     fn state() -> impl Strategy<Value = HandshakeState> {
         select(vec![HandshakeState::SynSent, HandshakeState::SynReceived])
@@ -270,6 +292,34 @@ mod tests {
                 prop_assert_eq!(out, events);
                 prop_assert!(packed.is_empty());
             }
+        }
+    }
+
+    /// What was taken out is out, also where whoever takes it panics; the rest is there still.
+    #[test]
+    fn a_panic_of_whoever_drains_leaves_what_was_not_taken() {
+        for addr in ["198.18.0.1", "2001:db8::1"] {
+            let end = Endpoint::new(addr.parse().unwrap(), 80);
+            let mut packed = PackedEvents::with_capacity(8);
+            for number in 0..6 {
+                let ts = Timestamp::from_nanos(number);
+                let flow = Flow { orig: end, resp: end };
+                packed.push(&HandshakeEvent { ts, flow, weight: 1, kind: EventKind::Opened });
+            }
+            let mut taken = Vec::new();
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                packed.drain(|event| {
+                    taken.push(event.ts.as_nanos());
+                    if taken.len() == 3 {
+                        // As a panic unwinds, without the message of one.
+                        resume_unwind(Box::new("on purpose, of a test"));
+                    }
+                });
+            }));
+            assert!(panicked.is_err());
+            packed.drain(|event| taken.push(event.ts.as_nanos()));
+            assert_eq!(taken, [0, 1, 2, 3, 4, 5], "{addr}");
+            assert!(packed.is_empty());
         }
     }
 

@@ -155,6 +155,14 @@ impl NetworkTime {
         next
     }
 
+    /// Goes on from where others are, if they are more than a minute ahead: there would be no time that both know.
+    pub fn join(&mut self, others: Timestamp) {
+        if let Some(now) = self.now.filter(|now| others.since(*now) > REANCHOR) {
+            self.offset += i128::from(others.0) - i128::from(now.0);
+            self.now = Some(others);
+        }
+    }
+
     /// The present network time; none before the first packet.
     pub fn now(&self) -> Option<Timestamp> {
         self.now
@@ -202,6 +210,21 @@ mod tests {
         assert_eq!(time.advance(at(10)), at(1_000_000));
         assert_eq!(time.advance(at(12)), at(1_000_002));
         assert_eq!(NetworkTime::resume(None).advance(at(-5)), at(-5));
+    }
+
+    #[test]
+    fn a_clock_that_joins_others_goes_on_from_theirs() {
+        let mut time = NetworkTime::new();
+        time.join(at(1_000_000));
+        assert_eq!(time.advance(at(100)), at(100), "there was nothing to go on with");
+        time.join(at(160));
+        assert_eq!(time.advance(at(101)), at(101));
+        time.join(at(1_000_000));
+        assert_eq!([101, 99, 103].map(|s| time.advance(at(s))), [1_000_000, 1_000_000, 1_000_002].map(at));
+        time.join(at(5));
+        assert_eq!(time.advance(at(104)), at(1_000_003));
+        assert_eq!(time.advance(at(1_000_004)), at(1_000_004), "and comes back to its own");
+        assert_eq!(time.advance(at(1_000_005)), at(1_000_005));
     }
 
     #[test]

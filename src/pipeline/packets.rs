@@ -44,6 +44,8 @@ struct PacketLoop<'a> {
     sensor: &'a Arc<Sensor>,
     thread: Arc<Thread>,
     time: NetworkTime,
+    /// Its stamps are of the host's clock.
+    is_live: bool,
     tracker: Tracker,
     relay: Relay<Observations>,
     frames: FrameTally,
@@ -87,6 +89,7 @@ impl<'a> PacketLoop<'a> {
             sensor,
             thread,
             time: NetworkTime::resume(tracker.resumes_at()),
+            is_live: source.is_live(),
             tracker,
             relay: Relay::new(sensor.observations()),
             frames: FrameTally::default(),
@@ -123,9 +126,9 @@ impl<'a> PacketLoop<'a> {
     /// One frame through the stages; whether counts were published.
     #[inline]
     fn on_frame(&mut self, frame: &Frame<'_>) -> bool {
-        let now = self.time.advance(frame.ts);
+        let mut now = self.time.advance(frame.ts);
         if self.bin_ends.is_none_or(|end| now >= end) {
-            self.close_bins(now);
+            now = self.close_bins(now);
         }
         self.frames.read += 1;
         // Plain ones apart: that they are of IPv4 is then known all the way to the table, and no piece of them is put together twice.
@@ -165,9 +168,9 @@ impl<'a> PacketLoop<'a> {
 
     /// Nothing comes; network time moves to `stamp`, or stays; attempts age, bins close.
     fn on_idle(&mut self, stamp: Timestamp) {
-        let now = self.time.advance(stamp);
+        let mut now = self.time.advance(stamp);
         if self.bin_ends.is_none_or(|end| now >= end) {
-            self.close_bins(now);
+            now = self.close_bins(now);
         }
         self.catch_up();
         self.tracker.advance(now, &mut self.relay);
@@ -179,13 +182,11 @@ impl<'a> PacketLoop<'a> {
         self.tracker.catch_up(&mut self.relay);
     }
 
+    /// Closes what ends by `now`; the network time thereafter.
     #[cold]
-    fn close_bins(&mut self, now: Timestamp) {
+    fn close_bins(&mut self, now: Timestamp) -> Timestamp {
         let Some(mut end) = self.bin_ends else {
-            let end = bin_end_after(now);
-            self.bin_ends = Some(end);
-            self.sensor.reaches(&self.thread, end.minus(BIN));
-            return;
+            return self.begin(now);
         };
         let silent_from = end.plus(LONGEST_SILENCE);
         self.catch_up();
@@ -202,6 +203,22 @@ impl<'a> PacketLoop<'a> {
             self.tracker.reconfigure(&table);
             self.relay.restart(observations);
         }
+        now
+    }
+
+    /// The first sign of life. Whoever begins where everything was judged long ago would hold all judging up until it is as far; captures
+    /// of one host differ so much only where another saw an absurd stamp, and time went on from there.
+    fn begin(&mut self, mut now: Timestamp) -> Timestamp {
+        if self.is_live
+            && let Some(judged) = self.sensor.judged()
+        {
+            self.time.join(judged);
+            now = self.time.now().unwrap_or(now);
+        }
+        let end = bin_end_after(now);
+        self.bin_ends = Some(end);
+        self.sensor.reaches(&self.thread, end.minus(BIN));
+        now
     }
 
     /// Has a bin judged, while frames of the next are read; what came of the one before has its effect from here on, however long

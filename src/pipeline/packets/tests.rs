@@ -187,3 +187,21 @@ fn a_hundred_captures_leave_one_behind() {
     );
     assert!(snapshot.table.bytes <= bytes, "{} {bytes}", snapshot.table.bytes);
 }
+
+/// One capture had an absurd stamp while the other was down: what the other sees when it is up again is judged all the same.
+#[test]
+fn a_capture_that_begins_behind_what_was_judged_does_not_stop_judging() {
+    const DECADES: i64 = 30 * 365 * 86_400_000;
+    let sensor = Sensor::new(&Config::default(), Box::new(|_| {}));
+    let begin = || PacketLoop::new(&sensor, &Mortal(frames(&[]), Then::End));
+    let (mut odd, mut other) = (begin(), begin());
+    odd.run(&mut frames(&[(0, 1, SYN), (600, 2, SYN), (DECADES, 3, SYN), (1000, 4, SYN)])).unwrap();
+    let mut judged = sensor.judged();
+    for second in 2..10 {
+        for packets in [&mut odd, &mut other] {
+            packets.run(&mut frames(&[(second * 1000, second as u8, SYN)])).unwrap();
+        }
+        let before = std::mem::replace(&mut judged, sensor.judged());
+        assert!(second < 4 || judged > before, "second {second}: {judged:?}");
+    }
+}

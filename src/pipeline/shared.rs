@@ -79,14 +79,21 @@ impl Thread {
     /// Makes one thread of all that ended and that nobody but the list knows any more: their counts go on counting, and a capture that fails
     /// for weeks leaves no more behind than one.
     fn unite_ended(threads: &mut Vec<Arc<Self>>) {
-        let gone =
-            |thread: &Arc<Self>| thread.ended.load(Ordering::Relaxed) && Arc::strong_count(thread) == 1;
-        let Some(place) = threads.iter().position(gone) else { return };
-        if !threads[place + 1..].iter().any(gone) {
+        let (mut gone, mut place) = (Vec::new(), 0);
+        // Each is asked once: a report that is being made lets go of one at any moment.
+        threads.retain(|thread| {
+            let is_gone = thread.ended.load(Ordering::Relaxed) && Arc::strong_count(thread) == 1;
+            if is_gone {
+                gone.push(Arc::clone(thread));
+            } else {
+                place += usize::from(gone.is_empty());
+            }
+            !is_gone
+        });
+        if gone.len() < 2 {
+            gone.into_iter().for_each(|thread| threads.insert(place, thread));
             return;
         }
-        let (gone, going): (Vec<_>, Vec<_>) = std::mem::take(threads).into_iter().partition(gone);
-        *threads = going;
         let one = Self::new(gone.iter().flat_map(|thread| thread.interfaces.clone()).collect());
         for thread in gone {
             lock(&one.published).add(&lock(&thread.published));
@@ -351,4 +358,36 @@ impl Sensor {
 /// A thread that panicked left plain numbers behind; they are still worth reading.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc::{TryRecvError, channel};
+
+    /// A report that is being made knows a thread that ended, and is done with it at any moment.
+    #[test]
+    fn threads_that_ended_are_united_whole_whoever_lets_go_of_one_meanwhile() {
+        let ended = || {
+            let thread = Thread::new(Vec::new());
+            lock(&thread.published).frames.read = 1;
+            thread.ended.store(true, Ordering::Relaxed);
+            Arc::new(thread)
+        };
+        let (report, known) = channel::<Arc<Thread>>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || while known.try_recv().map(drop) != Err(TryRecvError::Disconnected) {});
+            let lost = (0..50_000).filter(|_| {
+                let mut threads = vec![ended(), ended(), ended()];
+                report.send(Arc::clone(&threads[0])).unwrap();
+                let united = catch_unwind(AssertUnwindSafe(|| Thread::unite_ended(&mut threads)));
+                let left: u64 = threads.iter().map(|thread| lock(&thread.published).frames.read).sum();
+                united.is_err() || left != 3
+            });
+            let lost = lost.count();
+            drop(report);
+            assert_eq!(lost, 0, "times of 50,000");
+        });
+    }
 }

@@ -192,6 +192,10 @@ impl<'a> PacketLoop<'a> {
         self.catch_up();
         while end <= now {
             self.tracker.advance(end, &mut self.relay);
+            if self.is_live {
+                // A trace that is over has told what it left open; a capture that failed may come back, and what it left is in the way.
+                self.tracker.tend(end, &mut self.relay);
+            }
             self.publish();
             self.close_bin(end);
             end = if end > silent_from { bin_end_after(now.max(end)) } else { end.plus(BIN) };

@@ -205,3 +205,21 @@ fn a_capture_that_begins_behind_what_was_judged_does_not_stop_judging() {
         assert!(second < 4 || judged > before, "second {second}: {judged:?}");
     }
 }
+
+/// A capture that cannot be opened again leaves its attempts to the one that still runs.
+#[test]
+fn what_a_capture_left_open_ends_while_another_goes_on() {
+    let sensor = Sensor::new(&Config::default(), Box::new(|_| {}));
+    let mut running = PacketLoop::new(&sensor, &Mortal(frames(&[]), Then::End));
+    running.run(&mut frames(&[(0, 20, SYN)])).unwrap();
+    sensor.run_source(Mortal(frames(&BEFORE), Then::Error)).unwrap_err();
+    assert_eq!(sensor.table.len(), 5);
+    running.run(&mut silence(frames(&[]), 1..66)).unwrap();
+    let snapshot = sensor.snapshot();
+    assert_eq!((sensor.table.len(), open(&snapshot.handshakes)), (0, 0));
+    assert_eq!(snapshot.handshakes.closed, [2, 0, 0, 3, 2, 0, 0]);
+    // When it can, it goes on as ever.
+    sensor.run_source(Mortal(frames(&[(66_000, 21, SYN)]), Then::Error)).unwrap_err();
+    running.run(&mut silence(frames(&[]), 66..131)).unwrap();
+    assert_eq!(sensor.table.len(), 0);
+}

@@ -6,7 +6,8 @@
 use super::shared::lock;
 use crate::track::event::{EventSink, HandshakeEvent};
 use crate::track::packed::PackedEvents;
-use std::panic::resume_unwind;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle, available_parallelism};
@@ -29,6 +30,9 @@ struct Work<S> {
     then: Option<Act<S>>,
 }
 
+/// What comes back: the batch, and what something panicked with on the way.
+type Back = (PackedEvents, Option<Box<dyn Any + Send>>);
+
 /// Takes a packet thread's events in, for `S`: its sums.
 pub(super) struct Relay<S> {
     sums: Arc<Mutex<S>>,
@@ -50,7 +54,7 @@ enum Second<S> {
     Nobody,
     Somebody {
         work: SyncSender<Work<S>>,
-        done: Receiver<PackedEvents>,
+        done: Receiver<Back>,
         thread: JoinHandle<()>,
     },
 }
@@ -111,7 +115,7 @@ impl<S: EventSink + Send + 'static> Relay<S> {
     fn hand_over(&mut self, then: Option<Act<S>>) {
         let work = Work { events: std::mem::take(&mut self.filling), then };
         if let Second::Somebody { work: to, .. } = &self.second {
-            // Never waits: there is room for as many as there are batches. It fails only where the thread is gone; see `take_back`.
+            // Never waits: there is room for as many as there are batches. Nor does it fail: the thread lives as long as this sender.
             let _ = to.send(work);
         }
         self.under_way += 1;
@@ -126,26 +130,29 @@ impl<S: EventSink + Send + 'static> Relay<S> {
     /// A batch that the other thread is done with, if there is one.
     fn came_back(&mut self) -> Option<PackedEvents> {
         let Second::Somebody { done, .. } = &self.second else { return None };
-        let batch = done.try_recv().ok()?;
+        let back = done.try_recv().ok()?;
         self.under_way -= 1;
-        Some(batch)
+        Some(self.received(back))
     }
 
-    /// Waits for the oldest batch under way. Where the other thread panicked this one does, for the supervisor to see.
+    /// Waits for the oldest batch under way.
     fn take_back(&mut self) -> PackedEvents {
         self.under_way -= 1;
-        match std::mem::replace(&mut self.second, Second::Nobody) {
-            Second::Somebody { work, done, thread } => match done.recv() {
-                Ok(batch) => {
-                    self.second = Second::Somebody { work, done, thread };
-                    batch
-                }
-                Err(_) => match thread.join() {
-                    Ok(()) => PackedEvents::with_capacity(BATCH),
-                    Err(panic) => resume_unwind(panic),
-                },
-            },
-            Second::NotYet | Second::Nobody => PackedEvents::with_capacity(BATCH),
+        let back = match &self.second {
+            Second::Somebody { done, .. } => done.recv().ok(),
+            Second::NotYet | Second::Nobody => None,
+        };
+        back.map_or_else(|| PackedEvents::with_capacity(BATCH), |back| self.received(back))
+    }
+
+    /// Where the other thread panicked this one does, for the supervisor to see.
+    fn received(&mut self, (batch, panic): Back) -> PackedEvents {
+        match panic {
+            None => batch,
+            Some(panic) => {
+                self.spare.push(batch);
+                resume_unwind(panic)
+            }
         }
     }
 }
@@ -176,18 +183,22 @@ impl<S: EventSink + Send + 'static> Second<S> {
         let (back, done) = sync_channel(BATCHES);
         let sums = Arc::clone(sums);
         let thread = Builder::new().name("events".to_owned()).spawn(move || {
-            for Work { mut events, then } in works {
-                sum_up(&sums, &mut events);
-                if let Some(act) = then {
-                    act(&mut lock(&sums));
-                }
-                if back.send(events).is_err() {
+            for work in works {
+                if back.send(work_off(&sums, work)).is_err() {
                     break;
                 }
             }
         });
         thread.map_or(Self::Nobody, |thread| Self::Somebody { work, done, thread })
     }
+}
+
+/// Where something panics the rest is done all the same: an attempt that ends in sums which lack its beginning is missed there for ever.
+fn work_off<S: EventSink>(sums: &Mutex<S>, Work { mut events, then }: Work<S>) -> Back {
+    let summed = catch_unwind(AssertUnwindSafe(|| sum_up(sums, &mut events)));
+    let the_rest = catch_unwind(AssertUnwindSafe(|| sum_up(sums, &mut events)));
+    let acted = catch_unwind(AssertUnwindSafe(|| then.into_iter().for_each(|act| act(&mut lock(sums)))));
+    (events, summed.and(the_rest).and(acted).err())
 }
 
 /// One lock for all of them.
@@ -314,11 +325,57 @@ mod tests {
     fn a_panic_of_the_second_thread_is_one_of_the_first() {
         let mut relay = Relay::new(Broken);
         relay.second = Second::NotYet;
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
             for number in 0..20 * BATCH {
                 relay.on_event(&event(number as u32));
             }
         }));
         assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"broken"));
+    }
+
+    /// Panics once, at the event of this number, and takes its time before.
+    struct Once(Vec<u32>, u32, Option<Receiver<()>>);
+
+    impl EventSink for Once {
+        fn on_event(&mut self, event: &HandshakeEvent) {
+            let number = event.ts.as_nanos() as u32;
+            if number == self.1
+                && let Some(go) = self.2.take()
+            {
+                go.recv().unwrap();
+                // As a panic unwinds, without the message of one.
+                resume_unwind(Box::new("on purpose, of a test"));
+            }
+            self.0.push(number);
+        }
+    }
+
+    /// Whatever was handed over by then: only the event that was being taken is gone. So what ends later ends in the sums as well.
+    #[test]
+    fn a_panic_of_the_second_thread_loses_nothing_that_was_handed_over() {
+        let (go, may_go) = sync_channel(1);
+        let mut relay = Relay::new(Once(Vec::new(), 100, Some(may_go)));
+        relay.second = Second::NotYet;
+        let mut said = 0;
+        let mut say = |relay: &mut Relay<Once>, until: usize| {
+            while said < until as u32 {
+                said += 1;
+                relay.on_event(&event(said - 1));
+            }
+        };
+        say(&mut relay, (BATCHES - 1) * BATCH);
+        let acted = Arc::new(Mutex::new(0));
+        let act = Arc::clone(&acted);
+        go.send(()).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            relay.then(move |sums| *lock(&act) = sums.0.len());
+            say(&mut relay, 20 * BATCH);
+            drop(relay.settled());
+        }));
+        assert!(panicked.is_err());
+        let sums = relay.settled();
+        let all = (0..said).filter(|number| *number != 100);
+        assert!(sums.0.iter().copied().eq(all), "{} of {said}", sums.0.len());
+        assert_eq!(*lock(&acted), (BATCHES - 1) * BATCH - 1);
     }
 }

@@ -156,6 +156,8 @@ impl Tracker {
             };
             let mut before = *attempt;
             match due {
+                // Another opened on its tuple within the same microsecond and was superseded: that one's record came first.
+                Due::Grace if before.overdue => (Fate::Keep, None),
                 Due::Grace => {
                     attempt.overdue = true;
                     (Fate::Keep, Some(Fell::Overdue(before)))

@@ -16,8 +16,8 @@
 
 mod readers;
 
-use halfopen::capture::memory::MemorySource;
 use halfopen::capture::LinkType;
+use halfopen::capture::memory::MemorySource;
 use halfopen::config::Config;
 use halfopen::pipeline::Sensor;
 use halfopen::report::metrics::Metrics;

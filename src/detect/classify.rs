@@ -107,10 +107,9 @@ pub(super) fn share(part: f64, whole: f64) -> f64 {
 }
 
 impl Features {
-    /// Share of unresolved attempts whose SYN came again, as real clients' do. A stack waits a second (RFC 6298 section 2), longer
-    /// than the grace age of a near server: there it comes again after the attempt was given up.
+    /// Share of unresolved attempts whose SYN came again, as real clients' do.
     pub(super) fn repeated_share(&self) -> f64 {
-        share(self.overdue_repeated.max(self.returned.min(self.overdue)), self.overdue)
+        share(self.overdue_repeated, self.overdue)
     }
 
     /// Completions stopped, where there usually are some.

@@ -221,11 +221,13 @@ impl Court {
     ) {
         // A scanner's one or two tries at a port are charged to the scanner.
         let scanned = self.scans.explain(tally.of(Count::Overdue) + tally.of(Count::Abandoned), sources);
+        // Nor is it the host that is flooded where stacks call, on their schedule, what never answered: a filter drops one port.
+        let in_vain = tally.of(Count::OverdueRepeated);
         let Some(number) = self.server(bin, at, tally) else {
             if !scanned {
                 host.tally.add(tally);
                 host.heritage.add_unwatched(tally);
-                host.units += (tally.failed() - tally.of(Count::Late)).max(0.0);
+                host.units += (tally.failed() - tally.of(Count::Late) - in_vain).max(0.0);
                 host.parts += 1.0;
                 host.sources.union(sources, &mut self.sketches);
             }
@@ -244,7 +246,9 @@ impl Court {
         if watch.is_troubled() && self.troubled.len() < TROUBLED_PER_BIN {
             self.troubled.push(at);
         }
+        let dead = !watch.answers && watch.totals[1] == 0;
         let hot = self.step(bin, number, units, 1.0);
+        let units = if dead { (units - in_vain).max(0.0) } else { units };
         let grouped = alarmed || self.group_alarmed(at.addr);
         if !self.has_incident(number) && (!hot || grouped) {
             host.tally.add(tally);

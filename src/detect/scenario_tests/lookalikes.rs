@@ -252,3 +252,23 @@ fn lost_frames_are_not_unresolved_attempts() {
     }
     traffic.run_with_loss(&defaults(), &[], 120.0, 1, 0.1).no_flood();
 }
+
+/// Mail servers behind a filter that drops one port: each is called there once a second, and lives on another.
+#[test]
+fn a_port_that_a_filter_drops_floods_neither_its_hosts_nor_their_site() {
+    let mut traffic = Traffic::new(53);
+    for n in 1..=20 {
+        traffic.peace(server(n), 0.0, 300.0, 3.0, 0.03);
+    }
+    traffic.arrivals(100.0, 250.0, 20.0, |traffic, t| {
+        let (client, n) = (traffic.client(200), 1 + (traffic.unit() * 20.0) as u8);
+        let filtered = Endpoint::new(server(n).addr, 25);
+        traffic.attempt(t, client, filtered, Fate::Unanswered { repeats: true });
+    });
+    // One of them is called more often.
+    traffic.arrivals(150.0, 250.0, 20.0, |traffic, t| {
+        let (client, filtered) = (traffic.client(200), Endpoint::new(server(1).addr, 25));
+        traffic.attempt(t, client, filtered, Fate::Unanswered { repeats: true });
+    });
+    traffic.run(&defaults(), &[], 330.0, 2).nothing();
+}

@@ -34,7 +34,7 @@ pub(super) struct Features {
     pub(super) overdue_answered: f64,
     /// Of these, whose SYN came again before.
     pub(super) overdue_repeated: f64,
-    /// Attempts whose SYN came a second time.
+    /// Attempts whose SYN came a second time, as late as a stack sends it.
     pub(super) returned: f64,
     /// Copies of SYNs beyond what a stack sends.
     pub(super) copies: f64,
@@ -107,9 +107,10 @@ pub(super) fn share(part: f64, whole: f64) -> f64 {
 }
 
 impl Features {
-    /// Share of unresolved attempts whose SYN came again, as real clients' do.
+    /// Share of unresolved attempts whose SYN came again, as real clients' do. A stack waits a second (RFC 6298 section 2), longer
+    /// than the grace age of a near server: there it comes again after the attempt was given up.
     pub(super) fn repeated_share(&self) -> f64 {
-        share(self.overdue_repeated, self.overdue)
+        share(self.overdue_repeated.max(self.returned.min(self.overdue)), self.overdue)
     }
 
     /// Completions stopped, where there usually are some.

@@ -15,7 +15,7 @@ use crate::config::ServerConfig;
 use crate::config::detect::{Allowance, DetectConfig, Side};
 use crate::decode::segment::Endpoint;
 use crate::time::Timestamp;
-use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome};
+use crate::track::event::{EventKind, EventSink, HandshakeEvent, HandshakeState, Outcome, SOONEST_COPY};
 use crate::track::flow::Flow;
 use std::net::Ipv4Addr;
 
@@ -238,9 +238,9 @@ fn record(tally: &mut Tally, event: &HandshakeEvent, allowed: bool) {
             tally.count(Count::Attempts, weight);
             hear(tally, event.ts);
         }
-        EventKind::SynRetransmitted { state, count } => {
+        EventKind::SynRetransmitted { state, count, after } => {
             match count {
-                1 => tally.count(Count::Returned, weight),
+                1 if after >= SOONEST_COPY => tally.count(Count::Returned, weight),
                 // Whoever goes on so long holds the server's queue without opening anything new.
                 u8::MAX => tally.count(Count::Copies, 1),
                 n if n > COPIES_OF_A_STACK && state.is_some() => tally.count(Count::Copies, 1),

@@ -109,7 +109,8 @@ impl Traffic {
             syn_ack_retransmissions: 0,
             bare: false,
         };
-        let syn_again = |state, count| EventKind::SynRetransmitted { state, count };
+        let syn_again =
+            |count, after| EventKind::SynRetransmitted { state: Some(SynSent), count, after: secs(after) };
         self.say(t, flow, EventKind::Opened);
         match fate {
             Fate::Completes(after) => {
@@ -131,7 +132,7 @@ impl Traffic {
             Fate::Unanswered { repeats } => {
                 if repeats {
                     for (count, after) in [(1, 1.0), (2, 3.0), (3, 7.0), (4, 15.0), (5, 31.0)] {
-                        self.say(t + after, flow, syn_again(Some(SynSent), count));
+                        self.say(t + after, flow, syn_again(count, after));
                     }
                 }
                 self.say(t + GRACE, flow, overdue(SynSent, u8::from(repeats)));
@@ -143,14 +144,14 @@ impl Traffic {
                 self.say(t + 0.002, flow, closed(Outcome::Reset, SynReceived, 0.002, false));
             }
             Fate::SecondTry => {
-                self.say(t + 1.0, flow, syn_again(Some(SynSent), 1));
+                self.say(t + 1.0, flow, syn_again(1, 1.0));
                 self.say(t + 1.02, flow, answered(1.02, false));
                 self.say(t + 1.04, flow, closed(Outcome::Completed, SynReceived, 1.04, false));
             }
             Fate::ThirdTry => {
-                self.say(t + 1.0, flow, syn_again(Some(SynSent), 1));
+                self.say(t + 1.0, flow, syn_again(1, 1.0));
                 self.say(t + GRACE, flow, overdue(SynSent, 1));
-                self.say(t + 3.0, flow, syn_again(Some(SynSent), 2));
+                self.say(t + 3.0, flow, syn_again(2, 3.0));
                 self.say(t + 3.02, flow, answered(3.02, true));
                 self.say(t + 3.04, flow, closed(Outcome::Completed, SynReceived, 3.04, true));
             }

@@ -33,7 +33,7 @@ pub(super) enum Count {
     Evicted,
     /// Completed or refused after all, past the grace age; weighted.
     Late,
-    /// Second SYNs: attempts that came back.
+    /// Attempts that came back: a second SYN, no sooner than a stack sends it.
     Returned,
     /// Fifth and later copies of a SYN: no stack sends them within 4 s.
     Copies,

@@ -6,6 +6,11 @@ use super::flow::Flow;
 use crate::time::Timestamp;
 use std::time::Duration;
 
+/// A copy that comes sooner after the first SYN is no retransmission of a stack, whose first timer is 1 s (RFC 6298 section 2, rule 2.1; a
+/// quarter of it for those that know better): a tap captured the SYN twice, or a tool sends each of its SYNs so. Such a copy does not make
+/// its sender a real client.
+pub(crate) const SOONEST_COPY: Duration = Duration::from_millis(250);
+
 /// Where an embryonic connection stands, in the words of RFC 9293 section 3.3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HandshakeState {
@@ -84,6 +89,8 @@ pub enum EventKind {
         state: Option<HandshakeState>,
         /// Copies seen so far, saturating at 15; where the attempt is no longer open, 255 if this is later than any stack's last, else 0.
         count: u8,
+        /// Since the first SYN; zero where the attempt is no longer open.
+        after: Duration,
     },
     /// The first SYN-ACK of an open attempt.
     Answered {

@@ -138,9 +138,9 @@ fn pack(kind: EventKind) -> (u64, Duration) {
     match kind {
         EventKind::Opened => (said(OPENED, 0), none),
         EventKind::Untracked => (said(UNTRACKED, 0), none),
-        EventKind::SynRetransmitted { state, count } => {
+        EventKind::SynRetransmitted { state, count, after } => {
             let state = state.map_or(0, |state| 2 | synced(state));
-            (said(SYN_RETRANSMITTED, state << 8 | u64::from(count)), none)
+            (said(SYN_RETRANSMITTED, state << 8 | u64::from(count)), after)
         }
         EventKind::Answered { after, overdue } => (said(ANSWERED, u64::from(overdue)), after),
         EventKind::SynAckRetransmitted { after_ack, age, count } => {
@@ -177,7 +177,7 @@ fn unpack(word: u64, age: Duration) -> EventKind {
         OPENED => EventKind::Opened,
         UNTRACKED => EventKind::Untracked,
         SYN_RETRANSMITTED => {
-            EventKind::SynRetransmitted { state: is_set(9).then(|| state(8)), count: byte(0) }
+            EventKind::SynRetransmitted { state: is_set(9).then(|| state(8)), count: byte(0), after: age }
         }
         ANSWERED => EventKind::Answered { after: age, overdue: is_set(0) },
         SYN_ACK_RETRANSMITTED => EventKind::SynAckRetransmitted { after_ack: is_set(8), age, count: byte(0) },
@@ -225,8 +225,8 @@ mod tests {
         prop_oneof![
             Just(EventKind::Opened),
             Just(EventKind::Untracked),
-            (prop::option::of(state()), any::<u8>())
-                .prop_map(|(state, count)| EventKind::SynRetransmitted { state, count }),
+            (prop::option::of(state()), any::<u8>(), age())
+                .prop_map(|(state, count, after)| EventKind::SynRetransmitted { state, count, after }),
             (age(), any::<bool>()).prop_map(|(after, overdue)| EventKind::Answered { after, overdue }),
             (any::<bool>(), age(), any::<u8>())
                 .prop_map(|(after_ack, age, count)| EventKind::SynAckRetransmitted { after_ack, age, count }),

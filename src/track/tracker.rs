@@ -234,13 +234,14 @@ impl Tracker {
             Met::Repeated(before) => {
                 self.counts.syn_retransmissions += 1;
                 let (state, count) = (Some(before.state), (before.syn_copies + 1).min(15));
-                say(1 << before.level, EventKind::SynRetransmitted { state, count });
+                let after = segment.ts.since(before.opened_at);
+                say(1 << before.level, EventKind::SynRetransmitted { state, count, after });
                 self.syn_again(spot.hash, &before, segment, sink);
             }
             Met::Remembered { expired } => {
                 self.counts.syn_retransmissions += 1;
                 let count = if expired { u8::MAX } else { 0 };
-                say(1, EventKind::SynRetransmitted { state: None, count });
+                say(1, EventKind::SynRetransmitted { state: None, count, after: Duration::ZERO });
             }
             Met::Refused => {
                 self.counts.untracked += 1;

@@ -7,6 +7,7 @@ mod word;
 
 pub(crate) use self::word::StillOpen;
 use self::word::{BARE, COPIES, ENDED, TOLD, still_open, word};
+use super::event::SOONEST_COPY;
 use super::grace::GRACE;
 use super::handshake::Attempt;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
@@ -22,11 +23,6 @@ const LANES: usize = 31;
 
 /// An attempt this much older than its grace age has surely passed it: its ring may have come round since.
 const SURELY: Duration = Duration::from_secs(2);
-
-/// A copy that comes sooner after the first SYN is no retransmission of a stack, whose first timer is 1 s (RFC 6298 section 2, rule 2.1; a
-/// quarter of it for those that know better): a tap captured the SYN twice, or a tool sends each of its SYNs so. Such a copy does not make
-/// its sender a real client.
-const SOONEST_COPY: Duration = Duration::from_millis(250);
 
 /// Where an attempt's word lies. The default is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -272,3 +272,28 @@ fn a_port_that_a_filter_drops_floods_neither_its_hosts_nor_their_site() {
     });
     traffic.run(&defaults(), &[], 330.0, 2).nothing();
 }
+
+/// A database on the same switch falls silent, and all who held a connection call it again at once. Its grace age is shorter than
+/// a stack waits before it sends its SYN again.
+#[test]
+fn a_near_server_that_falls_silent_is_an_outage_though_all_call_again() {
+    let mut traffic = Traffic::new(47);
+    traffic.arrivals(0.0, 150.0, 5.0, |traffic, t| {
+        let client = traffic.client(60);
+        traffic.attempt(t, client, server(1), Fate::Completes(0.001));
+    });
+    traffic.arrivals(150.0, 152.0, 200.0, |traffic, t| {
+        let flow = Flow { orig: traffic.client(60), resp: server(1) };
+        let state = HandshakeState::SynSent;
+        traffic.say(t, flow, EventKind::Opened);
+        let overdue =
+            EventKind::Overdue { state, syn_retransmissions: 0, syn_ack_retransmissions: 0, bare: false };
+        traffic.say(t + 0.25, flow, overdue);
+        for (count, late) in [(1, 1.0), (2, 3.0), (3, 7.0), (4, 15.0)] {
+            let after = Duration::from_secs_f64(late);
+            traffic.say(t + late, flow, EventKind::SynRetransmitted { state: Some(state), count, after });
+        }
+    });
+    let run = traffic.run(&defaults(), &[], 170.0, 1);
+    assert!(run.delay(IncidentKind::Outage, 150.0) <= 6.0, "{:#?}", run.brief());
+}

@@ -6,7 +6,7 @@ use halfopen::capture::replay::ReplaySource;
 use halfopen::capture::{Frame, FrameSource, SourceEvent};
 use halfopen::config::Config;
 use halfopen::decode::segment::{Segment, SegmentKind};
-use halfopen::decode::{DecodeError, Decoded, decode, plain};
+use halfopen::decode::{DecodeError, Decoded, plain, walk};
 use halfopen::pipeline::Sensor;
 use halfopen::report::snapshot::SnapshotSource;
 use halfopen::time::{NetworkTime, Timestamp};
@@ -119,7 +119,7 @@ impl Counted {
 
     #[inline(never)]
     fn take_another(&mut self, frame: &Frame<'_>, tracker: &mut Tracker) {
-        match decode(frame) {
+        match walk(frame) {
             Decoded::Tcp(segment) => self.take(segment, tracker),
             Decoded::NotTcp(_) => self.not_tcp += 1,
             Decoded::Undecoded(error) => self.undecoded[error as usize] += 1,

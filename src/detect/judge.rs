@@ -246,7 +246,7 @@ impl Court {
         if watch.is_troubled() && self.troubled.len() < TROUBLED_PER_BIN {
             self.troubled.push(at);
         }
-        let dead = !watch.answers && watch.totals[1] == 0;
+        let dead = watch.never_answered();
         let hot = self.step(bin, number, units, 1.0);
         let units = if dead { (units - in_vain).max(0.0) } else { units };
         let grouped = alarmed || self.group_alarmed(at.addr);

@@ -170,6 +170,11 @@ impl Watch {
         }
     }
 
+    /// Whether it sent no SYN-ACK and completed nothing, ever.
+    pub(super) fn never_answered(&self) -> bool {
+        !self.answers && self.totals[1] == 0
+    }
+
     /// Whether a model of its queue would tell more: attempts stay unresolved at a server that answers.
     pub(super) fn is_troubled(&self) -> bool {
         self.answers && self.units.iter().sum::<f64>() >= TROUBLE

@@ -103,6 +103,7 @@ impl<'a> PacketLoop<'a> {
     /// Takes whatever the source gives, to its end.
     fn run(&mut self, source: &mut impl FrameSource) -> Result<(), CaptureError> {
         loop {
+            // Every arm named: `?` takes the whole event apart and puts it together again, which a processor waits for.
             match source.next_event() {
                 Ok(SourceEvent::Frame(frame)) => {
                     if self.on_frame(&frame) {
@@ -155,7 +156,7 @@ impl<'a> PacketLoop<'a> {
     /// A frame that is not plain.
     #[inline(never)]
     fn on_another(&mut self, frame: Frame<'_>, now: Timestamp) {
-        match decode::decode(&Frame { ts: now, ..frame }) {
+        match decode::walk(&Frame { ts: now, ..frame }) {
             Decoded::Tcp(segment) => self.on_segment(&frame, segment),
             Decoded::NotTcp(NotTcp::Other) => self.frames.not_tcp += 1,
             Decoded::NotTcp(NotTcp::LaterFragment) => {

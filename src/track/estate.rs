@@ -34,21 +34,19 @@ impl Estate {
 
     /// A tracker begins: the fullest lanes that were left, if any were. Waits for those being tended, or there would be more and more.
     pub(crate) fn take(&self) -> Option<Lanes> {
-        let some = |left: &mut Left| left.lanes.is_empty() && left.lent > 0;
-        let left = self.returned.wait_while(self.lock(), some);
+        let is_lent = |left: &mut Left| left.lanes.is_empty() && left.lent > 0;
+        let left = self.returned.wait_while(self.lock(), is_lent);
         left.unwrap_or_else(PoisonError::into_inner).fullest()
     }
 
-    /// To be returned.
+    /// The fullest that is not empty, to be given back.
     fn lend(&self) -> Option<Lanes> {
         let mut left = self.lock();
-        let lanes = left.fullest()?;
-        if lanes.len() == 0 {
-            left.lanes.push(lanes);
+        if left.lanes.iter().all(|lanes| lanes.len() == 0) {
             return None;
         }
         left.lent += 1;
-        Some(lanes)
+        left.fullest()
     }
 
     fn give_back(&self, lanes: Lanes) {

@@ -201,6 +201,7 @@ impl LiveSource {
 }
 
 impl FrameSource for LiveSource {
+    // Into the packet loop, as of a replay.
     #[inline(always)]
     fn next_event(&mut self) -> Result<SourceEvent<'_>, CaptureError> {
         if self.stop.is_stopped() {

@@ -55,7 +55,8 @@ fn is_all_tests(name: &str) -> bool {
 /// Every Rust file below a folder that is not all tests, with its text up to its tests.
 fn sources(below: &str) -> Vec<(String, String)> {
     let up_to_tests = |(name, mut text): (String, String)| {
-        text.truncate(text.find("#[cfg(test)]").unwrap_or(text.len()));
+        // At the margin: what is within a type and for tests alone is code like what surrounds it.
+        text.truncate(text.find("\n#[cfg(test)]").unwrap_or(text.len()));
         (name, text)
     };
     whole(below).into_iter().filter(|(name, _)| !is_all_tests(name)).map(up_to_tests).collect()

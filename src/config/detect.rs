@@ -111,6 +111,16 @@ impl Prefix {
         }
     }
 
+    /// The prefix that holds `addr` and no other.
+    pub const fn whole(addr: IpAddr) -> Self {
+        Self { addr, len: if addr.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether it holds one address only.
+    pub const fn is_whole(self) -> bool {
+        self.len == if self.addr.is_ipv4() { 32 } else { 128 }
+    }
+
     /// Its network address.
     pub const fn addr(self) -> IpAddr {
         self.addr

@@ -44,8 +44,8 @@ pub(super) struct Court {
     pub(super) sketches: SketchPool,
     /// Keys to look at although nothing came for them.
     warm: Vec<usize>,
-    /// Incidents of sources and of strays.
-    pub(super) charged: BTreeMap<(bool, IpAddr), usize>,
+    /// Incidents of sources, each an address or a /64, and of strays.
+    pub(super) charged: BTreeMap<(bool, Prefix), usize>,
     /// Servers that may still be made in this bin.
     new_left: u32,
     /// Servers whose attempts stay unresolved in this bin, for whoever makes models of their queues.

@@ -189,15 +189,20 @@ impl EventSink for Observations {
             | EventKind::SynAckRetransmitted { .. }
             | EventKind::Closed { .. } => None,
         };
+        // Whoever takes his own place again and again floods, and is no scanner: one who asks anew asks the same.
+        let superseded =
+            matches!(event.kind, EventKind::Closed { outcome: Outcome::Superseded, overdue: false, .. });
         self.answers.0 += u64::from(matches!(event.kind, EventKind::Answered { .. }));
         let (mut allowed, mut source) = (false, None);
-        if let Some(failure) = failure {
+        if failure.is_some() || superseded {
             allowed = !self.allow.is_empty() && self.is_allowed(flow);
             if !allowed {
                 let addr = flow.orig.addr;
                 let hash = self.hash.addr(addr);
-                self.note_failure(flow, hash, failure, weight);
-                if failure != Failure::Refused {
+                if let Some(failure) = failure {
+                    self.note_failure(flow, hash, failure, weight);
+                }
+                if failure != Some(Failure::Refused) {
                     let each = self.hash.source_of(addr, hash);
                     source = Some(SourceHash { each, site: self.hash.site(addr) });
                 }
@@ -347,7 +352,7 @@ fn close(
         Outcome::Reset if !overdue && !allowed => {
             tally.count(Count::Abandoned, weight);
         }
-        Outcome::Superseded if !overdue => tally.count(Count::Superseded, weight),
+        Outcome::Superseded if !overdue && !allowed => tally.count(Count::Superseded, weight),
         Outcome::Evicted if !overdue => tally.count(Count::Evicted, weight),
         Outcome::Reset
         | Outcome::Superseded

@@ -3,6 +3,7 @@
 //! Keeps and sums; the verdict is reached elsewhere.
 
 use super::backlog::Reading;
+use super::drought::{Drought, Lateness};
 use super::ledger::Key;
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::{Baseline, Cusum, Mean};
@@ -15,6 +16,9 @@ use std::time::Duration;
 pub(super) const WINDOW: u64 = 10;
 /// Bins of half the window of distinct sources: the last 30 to 60 s.
 const SOURCE_WINDOW: u64 = 60;
+
+/// Bins within which units must come for what they say to be of now: 2 s, as far as two looks at an incident are apart.
+const RECENT: u64 = 4;
 
 /// Bins whose totals are remembered: longer than the longest grace age.
 const PAST: u64 = 16;
@@ -119,8 +123,8 @@ pub(super) struct Watch {
     pub(super) alarming: u32,
     /// Flood units of the last bin.
     pub(super) last_units: f64,
-    /// Of the last bin: attempts, completed, failed in any way.
-    pub(super) latest: [u32; 3],
+    /// Of the last bin: attempts, completed, failed in any way, turned out well past the grace age.
+    pub(super) latest: [u32; 4],
     /// The last bin it was brought up to.
     pub(super) bin: u64,
     /// The first bin its window may know of.
@@ -146,10 +150,10 @@ pub(super) struct Watch {
     pub(super) times: [f64; CLASSES],
     /// Ever sent a SYN-ACK.
     pub(super) answers: bool,
-    /// Log-likelihood ratio of "nothing completes any more".
-    pub(super) silence: f64,
-    /// Log-likelihood ratio of a tenth of the usual completions against all of them.
-    pub(super) drought: f64,
+    /// Evidence that nothing completes any more.
+    pub(super) drought: Drought,
+    /// What turns out well after its grace age.
+    pub(super) lateness: Lateness,
     /// Usual share of attempts that complete.
     pub(super) success: Mean,
     /// Highest embryonic count in peace, fading.
@@ -198,7 +202,7 @@ impl Watch {
             held: f64::INFINITY,
             alarming: 0,
             last_units: 0.0,
-            latest: [0; 3],
+            latest: [0; 4],
             bin,
             born: bin,
             made: bin,
@@ -212,8 +216,8 @@ impl Watch {
             each_bin: [0.0; 2],
             times: [0.0; CLASSES],
             answers: false,
-            silence: 0.0,
-            drought: 0.0,
+            drought: Drought::default(),
+            lateness: Lateness::default(),
             success: Mean::default(),
             usual_occupancy: 0.0,
             queue: None,
@@ -263,10 +267,11 @@ impl Watch {
         for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
+        self.lateness.take(tally);
         self.each_bin = self.each_bin.map(|mean| mean * 0.7);
         let taken = tally.of(Count::Completed) - tally.of(Count::NotTaken);
         self.busy = (self.busy + (taken - self.busy) / BUSY_BINS).max(0.0);
-        self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
+        self.latest = [tally[Count::Attempts], tally[Count::Completed], failed, tally[Count::Late]];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }
 
@@ -290,16 +295,23 @@ impl Watch {
         self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
     }
 
+    /// Whether units come as they did over the last bins, in two seconds of them: what only decays is over.
+    pub(super) fn goes_on(&self) -> bool {
+        let late = (0..RECENT).map(|back| self.ring[(self.bin.wrapping_sub(back) % WINDOW) as usize]);
+        late.sum::<f64>() >= 0.5 * self.recent * RECENT as f64
+    }
+
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
     pub(super) fn roll(&mut self, bin: u64) {
         let idle = bin.saturating_sub(self.bin + 1);
         if idle > 0 {
-            self.dry(idle as f64, 0.0);
+            self.drought.dry(idle as f64, 0.0, self.completed.value());
             for passed in 0..idle.min(WINDOW) {
                 self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
             }
             let fade = 0.7_f64.powf(idle.min(1000) as f64);
             self.pace = self.pace.map(|pace| pace * fade);
+            self.lateness.fade(fade);
             self.each_bin = self.each_bin.map(|mean| mean * fade);
             self.busy *= (1.0 - 1.0 / BUSY_BINS).powf(idle.min(1000) as f64);
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
@@ -318,12 +330,6 @@ impl Watch {
             self.units = [0.0, if passed < 2 * WINDOW { self.units[0] } else { 0.0 }];
             self.window_began = bin - passed % WINDOW;
         }
-    }
-
-    /// Weighs `bins` bins with so many completions in all: Poisson, a tenth of the usual mean against the usual.
-    pub(super) fn dry(&mut self, bins: f64, completed: f64) {
-        let usual = self.completed.value() * bins;
-        self.drought = (self.drought + 0.9 * usual - completed * 10_f64.ln()).clamp(0.0, 100.0);
     }
 
     /// Brings the sources' window up to a bin.

@@ -3,6 +3,7 @@
 //! Reads and weighs; raises nothing.
 
 use super::classify::Features;
+use super::drought::Drought;
 use super::incident::{IncidentKind, Severity};
 use super::scans::SCANNERS;
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
@@ -25,6 +26,9 @@ const CROWD: f64 = 2.0;
 /// that stays higher with its share of failures may not keep the incident from ending for ever, and one that is made for a minute
 /// may not end it.
 const RELAX: f64 = 1.001_156;
+
+/// When a stack sends a SYN again (RFC 6298 section 2).
+const RESENT: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
@@ -142,6 +146,7 @@ impl Watch {
         let tally = self.latest;
         self.attempts.learn(f64::from(tally[0]), 1);
         self.completed.learn(f64::from(tally[1]), 1);
+        self.lateness.learn(f64::from(tally[3]));
         let ended = f64::from(tally[1]) + f64::from(tally[2]);
         if ended > 0.0 {
             self.success.learn(f64::from(tally[1]) / ended, 1);
@@ -149,16 +154,13 @@ impl Watch {
         self.usual_occupancy = self.lingering().max(self.usual_occupancy * 0.9999);
     }
 
-    /// The Bernoulli likelihood ratio of "a twentieth completes" against the usual share.
+    /// Takes what completed and what failed in the last bin for evidence of an outage.
     pub(super) fn weigh_silence(&mut self) {
-        self.dry(1.0, f64::from(self.latest[1]));
-        if self.success.bins() < 20.0 || self.success.value() < 0.5 {
-            return;
+        let [_, completed, failed, _] = self.latest.map(f64::from);
+        self.drought.dry(1.0, completed, self.completed.value());
+        if self.success.bins() >= 20.0 && self.success.value() >= 0.5 {
+            self.drought.fail(completed, failed, self.success.value().min(0.98));
         }
-        let p = self.success.value().min(0.98);
-        let [_, good, bad] = self.latest.map(f64::from);
-        let llr = bad * (0.95 / (1.0 - p)).ln() + good * (0.05 / p).ln();
-        self.silence = (self.silence + llr).clamp(0.0, 100.0);
     }
 
     /// Embryonic attempts now.
@@ -184,7 +186,9 @@ impl Watch {
             usual_completed: self.completed.value() * bins,
             completing: self.pace[1] * bins,
             attempting: self.pace[0] * bins,
-            dry: self.drought >= threshold(self.settings.false_alarm_interval, 1),
+            dry: self.drought.lasts(threshold(self.settings.false_alarm_interval, 1)),
+            late: self.lateness.beyond(self.both(Count::Late), bins),
+            turns_out: self.lateness.prevails(),
             alarming: self.alarming,
             units: self.units.iter().sum::<f64>().max(self.pressed()),
             usual_units: self.expected() * bins,
@@ -220,10 +224,17 @@ impl Watch {
         sources.round() <= SCANNERS && self.rise < 2.0 * f64::from(config.scan_ports) * sources.round()
     }
 
+    /// Whether what raised the alarm is so young that stacks had no time to send it again: at a near server, whose grace age is
+    /// shorter than they wait.
+    pub(super) fn hears_none_again(&self, config: &DetectConfig) -> bool {
+        let grace = self.grace(config);
+        grace < RESENT && grace + BIN * self.alarming < 2 * RESENT
+    }
+
     /// What a server has that is no flood and needs no alarm of the statistic.
     pub(super) fn quiet_kind(&self, features: &Features) -> Option<IncidentKind> {
-        // Enough failures that chance is out of the question, and hardly a completion for five seconds.
-        if self.silence >= threshold(self.settings.false_alarm_interval, 1)
+        // Enough failures that chance is out of the question, and hardly a completion for three seconds.
+        if self.drought.fails(threshold(self.settings.false_alarm_interval, 1))
             && features.silent()
             && !features.besieged
             && !self.lives()
@@ -279,10 +290,10 @@ impl Watch {
     /// Whether this bin looks like the end of an incident of this kind.
     pub(super) fn is_calm(&self, kind: IncidentKind, features: &Features, mean: f64) -> bool {
         match kind {
-            IncidentKind::Outage => {
-                features.completed > 0.2 * features.usual_completed || features.attempts < 1.0
+            IncidentKind::Outage => !features.completes_nothing() || features.attempts < 1.0,
+            IncidentKind::AcceptOverflow => {
+                features.answer_after_ack < 1.0 && !self.overflows() && !features.answers_late()
             }
-            IncidentKind::AcceptOverflow => features.answer_after_ack < 1.0 && !self.overflows(),
             IncidentKind::FlashCrowd => {
                 features.completed < 3.0 * features.usual_completed.max(1.0)
                     && self.recent <= self.upper(mean)
@@ -309,8 +320,7 @@ impl Watch {
         self.incident = None;
         self.alarmed_at = f64::INFINITY;
         self.cusum.reset();
-        self.silence = 0.0;
-        self.drought = 0.0;
+        self.drought = Drought::default();
         self.crowded = 0;
         self.rise = 0.0;
         self.verdict = "within its baseline";

@@ -1,0 +1,130 @@
+//! Stage 4 of 5, detect: whether a server still completes what it usually does, and in time.
+//!
+//! Reckons; what it means is decided elsewhere.
+
+use super::statistic::Mean;
+use super::tally::{Count, Tally};
+
+/// Bins for which completions must have run dry before that is believed: 3 s. A proxy that reloads, or a service that starts again,
+/// refuses hundreds within a moment, which no chance explains, and nobody need be woken for it; an outage is to be told within 5 s.
+const LASTING: f64 = 6.0;
+
+/// Share of the usual completions that an outage leaves.
+const LEFT: f64 = 0.1;
+
+/// Evidence that nothing completes any more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Drought {
+    /// Log-likelihood ratio of a twentieth of the attempts completing against the usual share.
+    failing: f64,
+    /// Log-likelihood ratio of [`LEFT`] of the usual completions against all of them.
+    odds: f64,
+    /// Bins since that last was zero.
+    bins: f64,
+    /// Whether the last bin spoke against it.
+    ebbs: bool,
+}
+
+/// What is known for certain is not weighed further, so that an end is seen at once.
+const CERTAIN: f64 = 100.0;
+
+impl Drought {
+    /// Weighs `bins` bins with so many completions in all, where `usual` a bin are usual: Poisson.
+    pub(super) fn dry(&mut self, bins: f64, completed: f64, usual: f64) {
+        let change = (1.0 - LEFT) * usual * bins + completed * LEFT.ln();
+        self.odds = (self.odds + change).clamp(0.0, CERTAIN);
+        self.bins = if self.odds > 0.0 { self.bins + bins } else { 0.0 };
+        self.ebbs = change < 0.0;
+    }
+
+    /// Weighs attempts that completed and that failed, where the share `usual` completes: Bernoulli.
+    pub(super) fn fail(&mut self, completed: f64, failed: f64, usual: f64) {
+        let ratio = failed * (0.95 / (1.0 - usual)).ln() + completed * (0.05 / usual).ln();
+        self.failing = (self.failing + ratio).clamp(0.0, CERTAIN);
+    }
+
+    /// Whether completions have stopped, chance is out of the question at this threshold, it lasts, and it still holds.
+    pub(super) fn lasts(&self, threshold: f64) -> bool {
+        self.odds >= threshold && self.bins >= LASTING && !self.ebbs
+    }
+
+    /// Whether attempts fail that usually do not.
+    pub(super) fn fails(&self, threshold: f64) -> bool {
+        self.failing >= threshold
+    }
+}
+
+/// Attempts that turn out well after their grace age: their server is slow, whoever calls it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lateness {
+    /// Attempts a bin that pass their grace age, and that turn out well after it, at the pace of about two seconds.
+    pace: [f64; 2],
+    /// Of these, usual a bin.
+    usual: Mean,
+}
+
+impl Lateness {
+    /// Takes the counts of one bin in.
+    pub(super) fn take(&mut self, tally: &Tally) {
+        for (pace, what) in self.pace.iter_mut().zip([Count::Overdue, Count::Late]) {
+            *pace = *pace * 0.7 + tally.of(what) * 0.3;
+        }
+    }
+
+    /// As if nothing had come for so long that this is left.
+    pub(super) fn fade(&mut self, left: f64) {
+        self.pace = self.pace.map(|pace| pace * left);
+    }
+
+    /// Takes a bin of peace in.
+    pub(super) fn learn(&mut self, late: f64) {
+        self.usual.learn(late, 1);
+    }
+
+    /// What of so many late attempts within so many bins is more than usual.
+    pub(super) fn beyond(&self, late: f64, bins: f64) -> f64 {
+        (late - self.usual.value() * bins).max(0.0)
+    }
+
+    /// Whether, beyond the usual, half of what passes its grace age just now turns out well.
+    pub(super) fn prevails(&self) -> bool {
+        let [overdue, late] = self.pace;
+        let beyond = self.beyond(late, 1.0);
+        beyond > 0.0 && beyond >= 0.5 * (overdue - self.usual.value())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 150 a bin are usual; a third of a second without one, then three seconds.
+    #[test]
+    fn a_moment_is_no_drought_and_three_seconds_are() {
+        let mut drought = Drought::default();
+        drought.dry(1.0, 150.0, 150.0);
+        drought.dry(1.0, 50.0, 150.0);
+        assert!(drought.odds >= 18.8 && !drought.lasts(18.8), "{drought:?}");
+        drought.dry(1.0, 150.0, 150.0);
+        assert_eq!(drought.bins, 0.0);
+        (0..5).for_each(|_| drought.dry(1.0, 0.0, 150.0));
+        assert!(!drought.lasts(18.8));
+        drought.dry(1.0, 1.0, 150.0);
+        assert!(drought.lasts(18.8));
+        drought.dry(1.0, 70.0, 150.0);
+        assert!(!drought.lasts(18.8), "it comes back");
+    }
+
+    #[test]
+    fn what_is_always_late_is_usual() {
+        let mut lateness = Lateness::default();
+        let mut tally = Tally::default();
+        tally.count(Count::Overdue, 50);
+        tally.count(Count::Late, 50);
+        (0..10).for_each(|_| lateness.take(&tally));
+        assert!(lateness.prevails());
+        (0..100).for_each(|_| lateness.learn(50.0));
+        assert!(!lateness.prevails());
+        assert_eq!(lateness.beyond(1000.0, 10.0), 500.0);
+    }
+}

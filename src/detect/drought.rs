@@ -7,20 +7,20 @@ use super::tally::{Count, Tally};
 
 /// Bins for which completions must have run dry before that is believed: 3 s. A proxy that reloads, or a service that starts again,
 /// refuses hundreds within a moment, which no chance explains, and nobody need be woken for it; an outage is to be told within 5 s.
-const LASTING: f64 = 6.0;
+const LASTING: f32 = 6.0;
 
 /// Share of the usual completions that an outage leaves.
 const LEFT: f64 = 0.1;
 
-/// Evidence that nothing completes any more.
+/// Evidence that nothing completes any more. Every key has it: single precision is enough for what ends at [`CERTAIN`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Drought {
     /// Log-likelihood ratio of a twentieth of the attempts completing against the usual share.
-    failing: f64,
+    failing: f32,
     /// Log-likelihood ratio of [`LEFT`] of the usual completions against all of them.
-    odds: f64,
+    odds: f32,
     /// Bins since that last was zero.
-    bins: f64,
+    bins: f32,
     /// Whether the last bin spoke against it.
     ebbs: bool,
 }
@@ -28,29 +28,33 @@ pub(super) struct Drought {
 /// What is known for certain is not weighed further, so that an end is seen at once.
 const CERTAIN: f64 = 100.0;
 
+fn weigh(sum: f32, change: f64) -> f32 {
+    (f64::from(sum) + change).clamp(0.0, CERTAIN) as f32
+}
+
 impl Drought {
     /// Weighs `bins` bins with so many completions in all, where `usual` a bin are usual: Poisson.
     pub(super) fn dry(&mut self, bins: f64, completed: f64, usual: f64) {
         let change = (1.0 - LEFT) * usual * bins + completed * LEFT.ln();
-        self.odds = (self.odds + change).clamp(0.0, CERTAIN);
-        self.bins = if self.odds > 0.0 { self.bins + bins } else { 0.0 };
+        self.odds = weigh(self.odds, change);
+        self.bins = if self.odds > 0.0 { self.bins + bins as f32 } else { 0.0 };
         self.ebbs = change < 0.0;
     }
 
     /// Weighs attempts that completed and that failed, where the share `usual` completes: Bernoulli.
     pub(super) fn fail(&mut self, completed: f64, failed: f64, usual: f64) {
         let ratio = failed * (0.95 / (1.0 - usual)).ln() + completed * (0.05 / usual).ln();
-        self.failing = (self.failing + ratio).clamp(0.0, CERTAIN);
+        self.failing = weigh(self.failing, ratio);
     }
 
     /// Whether completions have stopped, chance is out of the question at this threshold, it lasts, and it still holds.
     pub(super) fn lasts(&self, threshold: f64) -> bool {
-        self.odds >= threshold && self.bins >= LASTING && !self.ebbs
+        f64::from(self.odds) >= threshold && self.bins >= LASTING && !self.ebbs
     }
 
     /// Whether attempts fail that usually do not.
     pub(super) fn fails(&self, threshold: f64) -> bool {
-        self.failing >= threshold
+        f64::from(self.failing) >= threshold
     }
 }
 
@@ -58,7 +62,7 @@ impl Drought {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lateness {
     /// Attempts a bin that pass their grace age, and that turn out well after it, at the pace of about two seconds.
-    pace: [f64; 2],
+    pace: [f32; 2],
     /// Of these, usual a bin.
     usual: Mean,
 }
@@ -67,13 +71,13 @@ impl Lateness {
     /// Takes the counts of one bin in.
     pub(super) fn take(&mut self, tally: &Tally) {
         for (pace, what) in self.pace.iter_mut().zip([Count::Overdue, Count::Late]) {
-            *pace = *pace * 0.7 + tally.of(what) * 0.3;
+            *pace = *pace * 0.7 + tally[what] as f32 * 0.3;
         }
     }
 
     /// As if nothing had come for so long that this is left.
     pub(super) fn fade(&mut self, left: f64) {
-        self.pace = self.pace.map(|pace| pace * left);
+        self.pace = self.pace.map(|pace| pace * left as f32);
     }
 
     /// Takes a bin of peace in.
@@ -88,7 +92,7 @@ impl Lateness {
 
     /// Whether, beyond the usual, half of what passes its grace age just now turns out well.
     pub(super) fn prevails(&self) -> bool {
-        let [overdue, late] = self.pace;
+        let [overdue, late] = self.pace.map(f64::from);
         let beyond = self.beyond(late, 1.0);
         beyond > 0.0 && beyond >= 0.5 * (overdue - self.usual.value())
     }

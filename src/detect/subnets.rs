@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Sets of eight /64s followed.
-pub(super) const SUBNET_SETS: usize = 64;
+pub(super) const SUBNET_SETS: usize = 16;
 /// How much more than one address a /64 must fail at: at times it is a whole network of clients, each of which fails at something.
 const MORE: f64 = 2.0;
 /// Share of what a /64 failed at that makes it the doing of one address of it, or of those that scan anyway.

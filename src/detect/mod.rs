@@ -161,8 +161,15 @@ impl Detector {
         observations.other = Tally::default();
         self.folded += std::mem::take(&mut observations.folded);
         let answers = std::mem::take(&mut observations.answers);
-        court.scans.absorb(&court.hash, &observations.probes, &observations.strays, answers);
+        court.scans.absorb(
+            &court.hash,
+            &observations.probes,
+            &observations.strays,
+            &observations.completions,
+            answers,
+        );
         observations.probes.clear();
+        observations.completions.clear();
         observations.strays.clear();
         if observations.generation != court.ledger.generation {
             observations.generation = court.ledger.generation;

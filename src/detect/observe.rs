@@ -10,6 +10,7 @@ use super::probe::{Destination, Failure, Probe, Stray};
 use super::queues::Notes;
 use super::slots::Slots;
 use super::sources::{SketchPool, SourceHash};
+use super::subnets::Completions;
 use super::tally::{Count, Gauge, PATIENCE, Tally};
 use crate::config::ServerConfig;
 use crate::config::detect::{Allowance, DetectConfig, Side};
@@ -51,6 +52,8 @@ pub struct Observations {
     pub(super) sketches: SketchPool,
     pub(super) probes: Heavy<Probe>,
     pub(super) strays: Heavy<Stray>,
+    /// Completed handshakes by the /64 of who opened them.
+    pub(super) completions: Completions,
     /// Solicited SYN-ACKs, and unsolicited ones: what share of the conversation the tap sees.
     pub(super) answers: (u64, u64),
     /// The list of known servers it works by.
@@ -80,6 +83,7 @@ impl Observations {
             sketches: SketchPool::new(THREAD_SKETCHES),
             probes: Heavy::new(PROBE_SETS),
             strays: Heavy::new(STRAY_SETS),
+            completions: Completions::default(),
             answers: (0, 0),
             generation: 0,
             allow: config.allow.clone(),
@@ -182,6 +186,10 @@ impl EventSink for Observations {
                 return;
             }
             EventKind::Mismatched { .. } => return,
+            EventKind::Closed { outcome: Outcome::Completed, .. } => {
+                self.completions.note(&self.hash, flow.orig.addr, weight);
+                None
+            }
             EventKind::Opened
             | EventKind::Untracked
             | EventKind::SynRetransmitted { .. }

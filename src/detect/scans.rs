@@ -9,15 +9,15 @@ use super::probe::{Failure, Merge, Probe, Stray};
 use super::scanner::SourceFeatures;
 use super::sources::{Distinct, SOURCE_REGISTERS, SourceSet};
 use super::statistic::BINS_PER_SECOND;
-use super::subnets::Subnets;
+use super::subnets::{Completions, Subnets};
 use crate::config::detect::{DetectConfig, Prefix};
 use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// Bins of half a window: scans are judged over the last 30 to 60 s.
-const HALF: u64 = 60;
+pub(super) const HALF: u64 = 60;
 /// Bins of half the long window: slow scans, over the last 5 to 10 minutes.
-const LONG_HALF: u64 = 600;
+pub(super) const LONG_HALF: u64 = 600;
 /// How much more a slow scan must touch in the long window.
 const LONG_FACTOR: f64 = 2.0;
 
@@ -89,6 +89,8 @@ pub(super) struct Judged {
     pub(super) kind: IncidentKind,
     pub(super) events: f64,
     pub(super) seen: SourceFeatures,
+    /// Judged over the long window.
+    pub(super) slow: bool,
     /// The lowest address it failed at within the last minute.
     lowest: Option<IpAddr>,
 }
@@ -113,12 +115,13 @@ impl SourceState {
         let recent = self.short.both();
         let mut seen = features(&recent, rates);
         let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
-        if kind.is_none() {
+        let slow = kind.is_none();
+        if slow {
             let long = features(&self.long.both(), rates);
             kind = long.verdict(LONG_FACTOR * ports, LONG_FACTOR * hosts, config.source_flood_rate);
             seen = long;
         }
-        Some(Judged { kind: kind?, events, seen, lowest: recent.lowest })
+        Some(Judged { kind: kind?, events, seen, slow, lowest: recent.lowest })
     }
 
     /// Different servers that it failed at within the long window.
@@ -130,7 +133,7 @@ impl SourceState {
 impl Judged {
     /// In words that are told of a source.
     pub(super) fn finding(self, source: Prefix) -> Finding {
-        let Self { kind, events, seen, lowest } = self;
+        let Self { kind, events, seen, lowest, .. } = self;
         let victim = lowest.filter(|_| kind == IncidentKind::DirectFlood && seen.hosts < 1.5);
         Finding { source, victim, kind, events, figures: Figures::Source(seen) }
     }
@@ -248,6 +251,7 @@ impl Scans {
         hash_of: &KeyedHash,
         probes: &Heavy<Probe>,
         strays: &Heavy<Stray>,
+        completions: &Completions,
         answers: (u64, u64),
     ) {
         for entry in probes.entries() {
@@ -256,7 +260,7 @@ impl Scans {
             state.pending.merge(&entry.value);
             self.touched.push(place);
         }
-        self.subnets.absorb(hash_of, probes);
+        self.subnets.absorb(hash_of, probes, completions);
         for entry in strays.entries() {
             let hash = hash_of.addr(entry.addr);
             let (place, state) = self.strays.touch(hash, entry.addr, entry.count, entry.error);
@@ -277,7 +281,7 @@ impl Scans {
             let Some(judged) = entry.value.judge(bin, config, 1.0) else { continue };
             findings.push(judged.finding(Prefix::whole(entry.addr)));
         }
-        self.subnets.judge(bin, config, &self.sources, &mut findings);
+        self.subnets.judge(bin, hash, config, &self.sources, &mut findings);
         for finding in &findings {
             let source = hash.source(finding.source.addr());
             self.suspects.insert(source);
@@ -360,6 +364,7 @@ impl Scans {
         let per_key = size_of::<u64>() + size_of::<u32>() + size_of::<u16>() + 2;
         (SOURCE_SETS + SUBNET_SETS) * WAYS * (size_of::<Entry<SourceState>>() + per_key + 32)
             + STRAY_SETS * WAYS * (size_of::<Entry<StrayState>>() + per_key)
+            + 5 * Completions::bytes()
     }
 }
 

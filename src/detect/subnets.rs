@@ -7,7 +7,7 @@ use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::incident::IncidentKind;
 use super::probe::{Merge, Probe};
-use super::scans::{Finding, Judged, SourceState};
+use super::scans::{Finding, HALF, Judged, LONG_HALF, SourceState};
 use crate::config::detect::{DetectConfig, Prefix};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,6 +18,84 @@ pub(super) const SUBNET_SETS: usize = 16;
 const MORE: f64 = 2.0;
 /// Share of what a /64 failed at that makes it the doing of one address of it, or of those that scan anyway.
 const LED: f64 = 0.5;
+
+/// Cells that count completions by /64. Where two share one, each is taken for the better of them: a scan may hide, no client is
+/// accused.
+const CELLS: usize = 2048;
+
+/// Handshakes that completed in one bin, by the /64 of who opened them.
+#[derive(Debug)]
+pub(super) struct Completions {
+    cells: Box<[u32; CELLS]>,
+    any: bool,
+}
+
+impl Default for Completions {
+    fn default() -> Self {
+        Self { cells: Box::new([0; CELLS]), any: false }
+    }
+}
+
+fn cell(hash: u64) -> usize {
+    (hash >> 32) as usize % CELLS
+}
+
+impl Completions {
+    /// Notes a handshake of this address that completed.
+    #[inline]
+    pub(super) fn note(&mut self, hash: &KeyedHash, addr: IpAddr, weight: u32) {
+        if addr.is_ipv6() {
+            let count = &mut self.cells[cell(hash.source(addr))];
+            (*count, self.any) = (count.saturating_add(weight), true);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.cells.iter_mut().zip(other.cells.iter()) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.any |= other.any;
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.any) {
+            self.cells.fill(0);
+        }
+    }
+
+    /// Bytes it takes.
+    #[cfg(test)]
+    pub(super) const fn bytes() -> usize {
+        CELLS * size_of::<u32>()
+    }
+}
+
+/// Completions of the present half of a window and the one before.
+#[derive(Debug, Default)]
+struct Window {
+    began: u64,
+    halves: [Completions; 2],
+}
+
+impl Window {
+    fn add(&mut self, bin: u64, half: u64, part: &Completions) {
+        let number = bin / half;
+        if number != self.began {
+            self.halves.swap(0, 1);
+            self.halves[0].clear();
+            if number != self.began + 1 {
+                self.halves[1].clear();
+            }
+            self.began = number;
+        }
+        self.halves[0].add(part);
+    }
+
+    fn of(&self, hash: u64) -> f64 {
+        self.halves.iter().map(|half| f64::from(half.cells[cell(hash)])).sum()
+    }
+}
 
 /// The /64 of an address; none for IPv4.
 fn subnet(addr: IpAddr) -> Option<Prefix> {
@@ -30,16 +108,27 @@ pub(super) struct Subnets {
     table: Heavy<SourceState>,
     /// Places that changed in this bin; one may be named twice.
     touched: Vec<usize>,
+    /// Completions of this bin, and over the windows that scans are judged over.
+    pending: Completions,
+    completed: [Window; 2],
 }
 
 impl Subnets {
     /// Nothing seen yet.
     pub(super) fn new() -> Self {
-        Self { table: Heavy::new(SUBNET_SETS), touched: Vec::new() }
+        Self {
+            table: Heavy::new(SUBNET_SETS),
+            touched: Vec::new(),
+            pending: Completions::default(),
+            completed: [Window::default(), Window::default()],
+        }
     }
 
     /// Adds a thread's part.
-    pub(super) fn absorb(&mut self, hash: &KeyedHash, probes: &Heavy<Probe>) {
+    pub(super) fn absorb(&mut self, hash: &KeyedHash, probes: &Heavy<Probe>, completions: &Completions) {
+        if completions.any {
+            self.pending.add(completions);
+        }
         for entry in probes.entries() {
             let Some(subnet) = subnet(entry.addr) else { continue };
             let at = hash.source(entry.addr);
@@ -53,16 +142,23 @@ impl Subnets {
     pub(super) fn judge(
         &mut self,
         bin: u64,
+        hash: &KeyedHash,
         config: &DetectConfig,
         sources: &Heavy<SourceState>,
         findings: &mut Vec<Finding>,
     ) {
+        for (window, half) in self.completed.iter_mut().zip([HALF, LONG_HALF]) {
+            window.add(bin, half, &self.pending);
+        }
+        self.pending.clear();
         let mut found: BTreeMap<Prefix, (Judged, f64)> = BTreeMap::new();
         for place in self.touched.drain(..) {
             let Some(entry) = self.table.at_mut(place) else { continue };
             // A flood from many addresses of one /64 is its servers' incident already, and so is what is forged to be reflected.
             if let Some(judged) = entry.value.judge(bin, config, MORE)
                 && matches!(judged.kind, IncidentKind::PortScan | IncidentKind::HostScan)
+                // A network of clients, some of which fail.
+                && judged.seen.failed > self.completed[usize::from(judged.slow)].of(hash.source(entry.addr))
             {
                 found.insert(Prefix::new(entry.addr, 64), (judged, entry.value.servers()));
             }

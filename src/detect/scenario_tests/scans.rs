@@ -76,3 +76,19 @@ fn neighbours_that_each_fail_at_dead_servers_are_no_scan() {
         traffic.run(&defaults(), &[], 120.0, 1).nothing();
     }
 }
+
+#[test]
+fn a_network_of_clients_some_of_which_fail_is_no_scan() {
+    // A hundred servers, and one handshake in five fails, as on the open Internet; all clients are of one /64.
+    let mut traffic = Traffic::new(75);
+    traffic.arrivals(0.0, 300.0, 50.0, |traffic, t| {
+        let (source, n) = (neighbour(traffic), (traffic.unit() * 100.0) as u16);
+        let fate = match traffic.unit() {
+            d if d < 0.8 => Fate::Completes(0.05),
+            d if d < 0.9 => Fate::Unanswered { repeats: true },
+            _ => Fate::Refused,
+        };
+        traffic.attempt(t, source, Endpoint::new(host(n), 443), fate);
+    });
+    traffic.run(&defaults(), &[], 300.0, 2).nothing();
+}

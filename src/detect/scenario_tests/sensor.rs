@@ -200,6 +200,7 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + sketches(THREAD_SKETCHES)
         + PROBE_SETS * WAYS * (size_of::<Entry<Probe>>() + 8)
         + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8)
+        + crate::detect::subnets::Completions::bytes()
         + crate::detect::queues::Notes::bytes();
     // A map entry takes a key, a number and slack.
     let keys = config.max_servers + config.max_hosts + config.max_prefixes + 1;

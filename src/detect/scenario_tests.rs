@@ -45,8 +45,9 @@ enum Fate {
     ThirdTry,
     /// Completes, but the server repeats its SYN-ACK for want of room to accept.
     NotAccepted,
-    /// Answered only after so many seconds, past the grace age, and then completes.
-    Late(f64),
+    /// Answered only after so many seconds, past the grace age, and then completes; what came again meanwhile is answered as late, or
+    /// dropped.
+    Late { after: f64, copies: bool },
     /// Another SYN with another sequence number takes its place after so many seconds, within the grace age.
     Superseded(f64),
 }
@@ -163,9 +164,17 @@ impl Traffic {
                 self.say(t + 3.02, flow, answered(3.02, true));
                 self.say(t + 3.04, flow, closed(Outcome::Completed, SynReceived, 3.04, true));
             }
-            Fate::Late(late) => {
+            Fate::Late { after: late, copies } => {
                 for (count, after) in [(1, 1.0), (2, 3.0), (3, 7.0)].into_iter().filter(|(_, t)| *t < late) {
                     self.say(t + after, flow, syn_again(count, after));
+                    if copies {
+                        let kind =
+                            EventKind::SynAckRetransmitted { after_ack: true, age: secs(after), count };
+                        self.say(t + late + after, flow, kind);
+                    }
+                    if copies && count == 2 {
+                        self.say(t + late + after, flow, EventKind::NotTaken { overdue: true });
+                    }
                 }
                 self.say(t + GRACE, flow, overdue(SynSent, 1));
                 self.say(t + late, flow, answered(late, true));

@@ -29,12 +29,13 @@ fn a_service_that_reloads_wakes_nobody() {
 #[test]
 fn a_server_that_answers_everything_late_is_one_incident_and_no_flood() {
     let rates = [3.0, 10.0, 100.0];
-    for (rate, late) in rates.into_iter().flat_map(|rate| [4.0, 5.0, 8.0].map(|late| (rate, late))) {
+    let lates = [(4.0, false), (5.0, false), (5.0, true), (8.0, false)];
+    for (rate, (late, copies)) in rates.into_iter().flat_map(|rate| lates.map(|late| (rate, late))) {
         let mut traffic = Traffic::new(62);
         traffic.peace(server(1), 0.0, 120.0, rate, 0.02 * rate);
         traffic.arrivals(120.0, 220.0, rate * 1.02, |traffic, t| {
             let client = traffic.client(500);
-            traffic.attempt(t, client, server(1), Fate::Late(late));
+            traffic.attempt(t, client, server(1), Fate::Late { after: late, copies });
         });
         traffic.peace(server(1), 220.0, 300.0, rate, 0.02 * rate);
         let run = traffic.run(&defaults(), &[], 300.0, 1);

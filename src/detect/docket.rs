@@ -117,7 +117,10 @@ impl Court {
         let grace = watch.grace(&self.config);
         let onset_bin = if is_flood(kind) { watch.cusum.onset() } else { None };
         let since = BIN * u32::try_from(bin.number - onset_bin.unwrap_or(bin.number) + 1).unwrap_or(u32::MAX);
-        let onset = bin.end.minus(since).minus(grace);
+        let onset = match (kind, watch.drought.lasted()) {
+            (IncidentKind::Outage, Some(dry)) => bin.end.minus(dry),
+            _ => bin.end.minus(since).minus(grace),
+        };
         let mut sources = SourceSet::None;
         for set in &watch.sources {
             sources.union(set, &mut self.sketches);

@@ -2,8 +2,9 @@
 //!
 //! Reckons; what it means is decided elsewhere.
 
-use super::statistic::Mean;
+use super::statistic::{BIN, Mean};
 use super::tally::{Count, Tally};
+use std::time::Duration;
 
 /// Bins for which completions must have run dry before that is believed: 3 s. A proxy that reloads, or a service that starts again,
 /// refuses hundreds within a moment, which no chance explains, and nobody need be woken for it; an outage is to be told within 5 s.
@@ -50,6 +51,11 @@ impl Drought {
     /// Whether completions have stopped, chance is out of the question at this threshold, it lasts, and it still holds.
     pub(super) fn lasts(&self, threshold: f64) -> bool {
         f64::from(self.odds) >= threshold && self.bins >= LASTING && !self.ebbs
+    }
+
+    /// How long completions have been running dry; none where they are not.
+    pub(super) fn lasted(&self) -> Option<Duration> {
+        (self.bins > 0.0).then(|| BIN * self.bins as u32)
     }
 
     /// Whether attempts fail that usually do not.

@@ -112,6 +112,8 @@ fn a_quiet_server_that_all_call_again_is_never_told_as_a_flood() {
             let run = traffic.run(&defaults(), &[], 230.0, 1);
             run.only(IncidentKind::Outage, "198.51.100.1:443");
             assert!(run.delay(IncidentKind::Outage, 200.0) <= 15.0, "{:#?}", run.brief());
+            let onset = run.detector.incidents()[0].onset.as_secs_f64() - at(200.0).as_secs_f64();
+            assert!((-5.0..=1.0).contains(&onset), "seed {seed}, {rate}/s, {callers} callers: {onset}");
         }
     }
 }

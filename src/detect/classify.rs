@@ -29,8 +29,8 @@ pub(super) struct Features {
     pub(super) dry: bool,
     /// Turned out well past the grace age, beyond what is usual.
     pub(super) late: f64,
-    /// Half of what passes its grace age just now turns out well, beyond what is usual.
-    pub(super) turns_out: bool,
+    /// Share of what passes its grace age just now that turns out well, beyond what is usual.
+    pub(super) turning_out: f64,
     /// Bins since the statistic began to alarm.
     pub(super) alarming: u32,
     /// Flood units: unresolved and not turned out well.
@@ -109,6 +109,10 @@ const OFTEN: f64 = 5.0;
 /// in good faith opens a hundred connections to it each second.
 const HAMMERED: f64 = 1_000.0;
 
+/// Share of late handshakes that explains what rose: with a flood beside them they are fewer.
+const NEARLY_ALL: f64 = 0.8;
+/// Share that keeps what was told for it.
+pub(super) const MOST: f64 = 0.5;
 /// So many clients at most call a server again at once.
 const STORM: f64 = 500.0;
 
@@ -137,11 +141,11 @@ impl Features {
         self.completed - self.late <= 0.2 * self.usual_completed
     }
 
-    /// What passes its grace age turns out well for the most part, while no more is asked than usual: the server is slow. Nobody
-    /// forges a source and completes its handshakes.
-    pub(super) fn answers_late(&self) -> bool {
-        let mostly = self.late > 0.0 && self.late >= 0.5 * self.overdue;
-        self.asked_as_usual() && (mostly || self.turns_out)
+    /// At least this share of what passes its grace age turns out well, over the window or just now, while no more is asked than
+    /// usual: the server is slow. Nobody forges a source and completes its handshakes.
+    pub(super) fn answers_late(&self, least: f64) -> bool {
+        let turned_out = share(self.late, self.overdue).max(self.turning_out);
+        self.asked_as_usual() && turned_out >= least
     }
 
     /// Real clients wait: most SYNs come again.
@@ -243,7 +247,7 @@ impl Features {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
         // It completes them all the same, seconds too late: it is slow, and out of service where it usually is not.
-        if self.history >= HISTORY && self.answers_late() {
+        if self.history >= HISTORY && self.answers_late(NEARLY_ALL) {
             let gone = self.usual_completed >= 3.0 && self.completes_nothing();
             return if gone { Verdict::Raise(IncidentKind::Outage) } else { Verdict::Wait };
         }
@@ -275,7 +279,8 @@ impl Features {
         use IncidentKind::{AcceptOverflow, FlashCrowd, Outage};
         match (told, now) {
             // A server that is slow leaves SYNs without an answer as long as that.
-            (Outage, AcceptOverflow) => !self.answers_late(),
+            (Outage, AcceptOverflow) => !self.answers_late(MOST),
+            (Outage, now) if is_flood(now) => !self.answers_late(MOST),
             (AcceptOverflow, now) => is_flood(now),
             // After a flood ended, the server repeats itself for a while with no more asked of it than usual.
             (told, AcceptOverflow) if is_flood(told) => self.leaves_unanswered(),

@@ -81,20 +81,34 @@ fn each_shape_has_its_name() {
             raise(IncidentKind::Outage),
         ),
         (
-            "half of it",
+            "everything, at last, half of it within the window",
             Features {
                 completed: 980.0,
                 completing: 980.0,
                 dry: false,
                 late: 480.0,
-                turns_out: true,
+                turning_out: 0.9,
                 ..gone
             },
             Verdict::Wait,
         ),
         (
+            "a flood as large as the load, whose clients all come late",
+            Features {
+                attempts: 2_000.0,
+                attempting: 2_000.0,
+                units: 1_000.0,
+                overdue: 2_000.0,
+                overdue_answered: 900.0,
+                late: 980.0,
+                turning_out: 0.5,
+                ..peace()
+            },
+            raise(IncidentKind::SpoofedFlood),
+        ),
+        (
             "a flood beside clients that come late",
-            Features { late: 480.0, turns_out: true, ..flood },
+            Features { late: 480.0, turning_out: 0.9, ..flood },
             raise(IncidentKind::SpoofedFlood),
         ),
         ("silence, attempts as usual", gone, raise(IncidentKind::Outage)),

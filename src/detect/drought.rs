@@ -96,11 +96,11 @@ impl Lateness {
         (late - self.usual.value() * bins).max(0.0)
     }
 
-    /// Whether, beyond the usual, half of what passes its grace age just now turns out well.
-    pub(super) fn prevails(&self) -> bool {
+    /// Share of what passes its grace age just now that turns out well, beyond the usual.
+    pub(super) fn share(&self) -> f64 {
         let [overdue, late] = self.pace.map(f64::from);
-        let beyond = self.beyond(late, 1.0);
-        beyond > 0.0 && beyond >= 0.5 * (overdue - self.usual.value())
+        let (overdue, late) = (overdue - self.usual.value(), self.beyond(late, 1.0));
+        if late > 0.0 { late / overdue.max(late) } else { 0.0 }
     }
 }
 
@@ -132,9 +132,9 @@ mod tests {
         tally.count(Count::Overdue, 50);
         tally.count(Count::Late, 50);
         (0..10).for_each(|_| lateness.take(&tally));
-        assert!(lateness.prevails());
+        assert!(lateness.share() > 0.99);
         (0..100).for_each(|_| lateness.learn(50.0));
-        assert!(!lateness.prevails());
+        assert_eq!(lateness.share(), 0.0);
         assert_eq!(lateness.beyond(1000.0, 10.0), 500.0);
     }
 }

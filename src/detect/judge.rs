@@ -220,7 +220,7 @@ impl Court {
         alarmed: bool,
     ) {
         // A scanner's one or two tries at a port are charged to the scanner.
-        let scanned = self.scans.explain(tally.of(Count::Overdue) + tally.of(Count::Abandoned), sources);
+        let scanned = self.scans.explain(tally.failed() - tally.of(Count::NotTaken), sources);
         // Nor is it the host that is flooded where stacks call, on their schedule, what never answered: a filter drops one port.
         let in_vain = tally.of(Count::OverdueRepeated);
         let Some(number) = self.server(bin, at, tally) else {

@@ -2,7 +2,7 @@
 //!
 //! Reads and weighs; raises nothing.
 
-use super::classify::Features;
+use super::classify::{Features, MOST};
 use super::drought::Drought;
 use super::incident::{IncidentKind, Severity};
 use super::scans::SCANNERS;
@@ -188,7 +188,7 @@ impl Watch {
             attempting: self.pace[0] * bins,
             dry: self.drought.lasts(threshold(self.settings.false_alarm_interval, 1)),
             late: self.lateness.beyond(self.both(Count::Late), bins),
-            turns_out: self.lateness.prevails(),
+            turning_out: self.lateness.share(),
             alarming: self.alarming,
             units: self.units.iter().sum::<f64>().max(self.pressed()),
             usual_units: self.expected() * bins,
@@ -292,7 +292,7 @@ impl Watch {
         match kind {
             IncidentKind::Outage => !features.completes_nothing() || features.attempts < 1.0,
             IncidentKind::AcceptOverflow => {
-                features.answer_after_ack < 1.0 && !self.overflows() && !features.answers_late()
+                features.answer_after_ack < 1.0 && !self.overflows() && !features.answers_late(MOST)
             }
             IncidentKind::FlashCrowd => {
                 features.completed < 3.0 * features.usual_completed.max(1.0)

@@ -78,6 +78,28 @@ fn neighbours_that_each_fail_at_dead_servers_are_no_scan() {
 }
 
 #[test]
+fn a_scanner_that_floods_one_of_its_targets_hides_nothing() {
+    let mut traffic = Traffic::new(76);
+    let scanner = v4("203.0.113.7");
+    traffic.peace(server(1), 0.0, 120.0, 20.0, 0.2);
+    for n in 0..600_u16 {
+        let target = Endpoint::new(server(1).addr, 1000 + n);
+        traffic.attempt(60.0 + f64::from(n) / 10.0, Endpoint::new(scanner, 40_000), target, Fate::Refused);
+    }
+    // With one source port: each SYN takes the place of the one before.
+    for n in 0..9000 {
+        let t = 80.0 + f64::from(n) / 300.0;
+        traffic.attempt(t, Endpoint::new(scanner, 4000), server(1), Fate::Superseded(1.0 / 300.0));
+    }
+    let run = traffic.run(&defaults(), &[], 120.0, 1);
+    let expected = [
+        (IncidentKind::DirectFlood, "198.51.100.1:443".to_owned()),
+        (IncidentKind::PortScan, scanner.to_string()),
+    ];
+    assert_eq!(run.kinds(), BTreeSet::from(expected), "{:#?}", run.brief());
+}
+
+#[test]
 fn a_network_of_clients_some_of_which_fail_is_no_scan() {
     // A hundred servers, and one handshake in five fails, as on the open Internet; all clients are of one /64.
     let mut traffic = Traffic::new(75);

@@ -154,11 +154,11 @@ impl Features {
     }
 
     /// It answers none of what rose, and usually completes handshakes: if it is gone, and all who held a connection call it again at
-    /// once, their stacks will say so. More than so many are waited for by nobody.
+    /// once, their stacks will say so. More than so many, beyond what is usual, nobody waits for.
     pub(super) fn may_come_again(&self) -> bool {
         self.history >= HISTORY
             && self.usual_completed >= 3.0
-            && self.units <= STORM
+            && (self.units <= STORM || self.asked_as_usual())
             && self.copies == 0.0
             && self.mostly_unanswered()
     }

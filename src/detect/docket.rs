@@ -33,12 +33,12 @@ impl Court {
     /// A key without an incident: is there one to raise?
     pub(super) fn consider(&mut self, bin: Bin, number: usize, alarm: bool) {
         let Some(watch) = self.ledger.get_mut(number) else { return };
-        watch.alarming = if alarm { watch.alarming + 1 } else { 0 };
+        watch.note_alarm(alarm, &self.config);
         let features = watch.features(bin.end, alarm);
         let is_server = matches!(watch.key, Key::Server(_));
         let kind = if alarm {
             match watch.key {
-                Key::Server(_) if features.may_come_again() && watch.hears_none_again(&self.config) => {
+                Key::Server(_) if features.may_come_again() && watch.hears_none_again() => {
                     watch.verdict = "nothing is answered, and it is too soon for a stack to call again: an outage, if it does";
                     None
                 }

@@ -2,7 +2,7 @@
 //!
 //! Reckons; what it means is decided elsewhere.
 
-use super::statistic::{BIN, Mean};
+use super::statistic::BIN;
 use super::tally::{Count, Tally};
 use std::time::Duration;
 
@@ -64,13 +64,16 @@ impl Drought {
     }
 }
 
+/// Bins that what is usual is learned over, ten minutes.
+const LEARNED: f64 = 1200.0;
+
 /// Attempts that turn out well after their grace age: their server is slow, whoever calls it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lateness {
     /// Attempts a bin that pass their grace age, and that turn out well after it, at the pace of about two seconds.
     pace: [f32; 2],
-    /// Of these, usual a bin.
-    usual: Mean,
+    /// Of the latter, usual a bin.
+    usual: f32,
 }
 
 impl Lateness {
@@ -86,20 +89,21 @@ impl Lateness {
         self.pace = self.pace.map(|pace| pace * left as f32);
     }
 
-    /// Takes a bin of peace in.
-    pub(super) fn learn(&mut self, late: f64) {
-        self.usual.learn(late, 1);
+    /// Takes a bin of peace in, of so many.
+    pub(super) fn learn(&mut self, late: f64, bins: f64) {
+        let usual = f64::from(self.usual);
+        self.usual = (usual + (late - usual) / bins.clamp(1.0, LEARNED)) as f32;
     }
 
     /// What of so many late attempts within so many bins is more than usual.
     pub(super) fn beyond(&self, late: f64, bins: f64) -> f64 {
-        (late - self.usual.value() * bins).max(0.0)
+        (late - f64::from(self.usual) * bins).max(0.0)
     }
 
     /// Share of what passes its grace age just now that turns out well, beyond the usual.
     pub(super) fn share(&self) -> f64 {
         let [overdue, late] = self.pace.map(f64::from);
-        let (overdue, late) = (overdue - self.usual.value(), self.beyond(late, 1.0));
+        let (overdue, late) = (overdue - f64::from(self.usual), self.beyond(late, 1.0));
         if late > 0.0 { late / overdue.max(late) } else { 0.0 }
     }
 }
@@ -133,7 +137,7 @@ mod tests {
         tally.count(Count::Late, 50);
         (0..10).for_each(|_| lateness.take(&tally));
         assert!(lateness.share() > 0.99);
-        (0..100).for_each(|_| lateness.learn(50.0));
+        (1..=100).for_each(|n| lateness.learn(50.0, f64::from(n)));
         assert_eq!(lateness.share(), 0.0);
         assert_eq!(lateness.beyond(1000.0, 10.0), 500.0);
     }

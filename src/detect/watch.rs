@@ -121,6 +121,8 @@ pub(super) struct Watch {
     pub(super) held: f64,
     /// Bins in a row with an alarm that was not raised.
     pub(super) alarming: u32,
+    /// When they began, its grace age was shorter than a stack waits before it sends its SYN again.
+    pub(super) near: bool,
     /// Flood units of the last bin.
     pub(super) last_units: f64,
     /// Of the last bin: attempts, completed, failed in any way, turned out well past the grace age.
@@ -201,6 +203,7 @@ impl Watch {
             fates: [0.0; 2],
             held: f64::INFINITY,
             alarming: 0,
+            near: false,
             last_units: 0.0,
             latest: [0; 4],
             bin,

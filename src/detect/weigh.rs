@@ -29,6 +29,8 @@ const RELAX: f64 = 1.001_156;
 
 /// When a stack sends a SYN again (RFC 6298 section 2).
 const RESENT: Duration = Duration::from_secs(1);
+/// Within so long of an alarm, which comes when the shortest grace age is over, most of them have.
+const LISTENED: Duration = Duration::from_secs(2);
 
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
@@ -146,7 +148,7 @@ impl Watch {
         let tally = self.latest;
         self.attempts.learn(f64::from(tally[0]), 1);
         self.completed.learn(f64::from(tally[1]), 1);
-        self.lateness.learn(f64::from(tally[3]));
+        self.lateness.learn(f64::from(tally[3]), self.completed.bins());
         let ended = f64::from(tally[1]) + f64::from(tally[2]);
         if ended > 0.0 {
             self.success.learn(f64::from(tally[1]) / ended, 1);
@@ -224,11 +226,19 @@ impl Watch {
         sources.round() <= SCANNERS && self.rise < 2.0 * f64::from(config.scan_ports) * sources.round()
     }
 
+    /// Takes note of whether the bin alarms.
+    pub(super) fn note_alarm(&mut self, alarm: bool, config: &DetectConfig) {
+        self.alarming = if alarm { self.alarming + 1 } else { 0 };
+        // As it was before: what comes late makes the grace age longer.
+        if self.alarming == 1 {
+            self.near = self.grace(config) < RESENT;
+        }
+    }
+
     /// Whether what raised the alarm is so young that stacks had no time to send it again: at a near server, whose grace age is
     /// shorter than they wait.
-    pub(super) fn hears_none_again(&self, config: &DetectConfig) -> bool {
-        let grace = self.grace(config);
-        grace < RESENT && grace + BIN * self.alarming < 2 * RESENT
+    pub(super) fn hears_none_again(&self) -> bool {
+        self.near && BIN * self.alarming < LISTENED
     }
 
     /// What a server has that is no flood and needs no alarm of the statistic.

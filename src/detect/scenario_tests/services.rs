@@ -25,6 +25,49 @@ fn a_service_that_reloads_wakes_nobody() {
     }
 }
 
+/// The link to a near server is out for a moment: what is lost comes again after a second, past the grace age, and completes.
+#[test]
+fn a_pause_of_a_near_server_is_no_flood() {
+    for (rate, start, lasts) in [
+        (100.0, 120.0, 0.33),
+        (100.0, 120.3, 1.0),
+        (1000.0, 120.1, 0.9),
+        (100.0, 120.2, 2.0),
+        (10.0, 120.0, 2.0),
+    ] {
+        let mut traffic = Traffic::new(63);
+        traffic.arrivals(0.0, 180.0, rate, |traffic, t| {
+            let (client, lost) = (traffic.client(500), (start..start + lasts).contains(&t));
+            if !lost {
+                return traffic.attempt(t, client, server(1), Fate::Completes(0.001));
+            }
+            let (flow, state) = (Flow { orig: client, resp: server(1) }, HandshakeState::SynSent);
+            let secs = Duration::from_secs_f64;
+            traffic.say(t, flow, EventKind::Opened);
+            let overdue =
+                EventKind::Overdue { state, syn_retransmissions: 0, syn_ack_retransmissions: 0, bare: false };
+            traffic.say(t + 0.25, flow, overdue);
+            for (count, after) in [(1, 1.0), (2, 3.0)] {
+                let again = EventKind::SynRetransmitted { state: Some(state), count, after: secs(after) };
+                traffic.say(t + after, flow, again);
+                if t + after >= start + lasts {
+                    let (outcome, state) = (Outcome::Completed, HandshakeState::SynReceived);
+                    traffic.say(t + after, flow, EventKind::Answered { after: secs(after), overdue: true });
+                    let after = secs(after + 0.001);
+                    traffic.say(
+                        t + after.as_secs_f64(),
+                        flow,
+                        EventKind::Closed { outcome, state, after, overdue: true },
+                    );
+                    return;
+                }
+            }
+        });
+        let run = traffic.run(&defaults(), &[], 180.0, 1);
+        assert!(run.journal.is_empty(), "{rate}/s from {start} for {lasts}: {:#?}", run.brief());
+    }
+}
+
 /// Every answer comes later than the grace age: the callers wait, and the server is what is wrong.
 #[test]
 fn a_server_that_answers_everything_late_is_one_incident_and_no_flood() {

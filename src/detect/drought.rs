@@ -20,7 +20,7 @@ pub(super) struct Drought {
     failing: f32,
     /// Log-likelihood ratio of [`LEFT`] of the usual completions against all of them.
     odds: f32,
-    /// Bins since that last was zero.
+    /// Bins with any event since that last was zero.
     bins: f32,
     /// Whether the last bin spoke against it.
     ebbs: bool,
@@ -34,12 +34,17 @@ fn weigh(sum: f32, change: f64) -> f32 {
 }
 
 impl Drought {
-    /// Weighs `bins` bins with so many completions in all, where `usual` a bin are usual: Poisson.
-    pub(super) fn dry(&mut self, bins: f64, completed: f64, usual: f64) {
-        let change = (1.0 - LEFT) * usual * bins + completed * LEFT.ln();
+    /// Weighs a bin with so many completions, where `usual` a bin are usual: Poisson.
+    pub(super) fn dry(&mut self, completed: f64, usual: f64) {
+        let change = (1.0 - LEFT) * usual + completed * LEFT.ln();
         self.odds = weigh(self.odds, change);
-        self.bins = if self.odds > 0.0 { self.bins + bins as f32 } else { 0.0 };
+        self.bins = if self.odds > 0.0 { self.bins + 1.0 } else { 0.0 };
         self.ebbs = change < 0.0;
+    }
+
+    /// Weighs bins without any event: nothing completed, but who knows whether anybody asked.
+    pub(super) fn pause(&mut self, bins: f64, usual: f64) {
+        self.odds = weigh(self.odds, (1.0 - LEFT) * usual * bins);
     }
 
     /// Weighs attempts that completed and that failed, where the share `usual` completes: Bernoulli.
@@ -116,17 +121,23 @@ mod tests {
     #[test]
     fn a_moment_is_no_drought_and_three_seconds_are() {
         let mut drought = Drought::default();
-        drought.dry(1.0, 150.0, 150.0);
-        drought.dry(1.0, 50.0, 150.0);
+        drought.dry(150.0, 150.0);
+        drought.dry(50.0, 150.0);
         assert!(drought.odds >= 18.8 && !drought.lasts(18.8), "{drought:?}");
-        drought.dry(1.0, 150.0, 150.0);
+        drought.dry(150.0, 150.0);
         assert_eq!(drought.bins, 0.0);
-        (0..5).for_each(|_| drought.dry(1.0, 0.0, 150.0));
+        (0..5).for_each(|_| drought.dry(0.0, 150.0));
         assert!(!drought.lasts(18.8));
-        drought.dry(1.0, 1.0, 150.0);
+        drought.dry(1.0, 150.0);
         assert!(drought.lasts(18.8));
-        drought.dry(1.0, 70.0, 150.0);
+        drought.dry(70.0, 150.0);
         assert!(!drought.lasts(18.8), "it comes back");
+        // A night without clients is none.
+        let mut night = Drought::default();
+        night.pause(60_000.0, 0.01);
+        night.dry(0.0, 0.01);
+        assert!(night.odds >= 18.8 && !night.lasts(18.8), "{night:?}");
+        assert!(night.lasted() <= Some(BIN), "{night:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Stage 4 of 5, detect: IPv6 /64s that scan, where no single address of theirs does.
 //!
 //! Whoever has a /64 has 2^64 addresses, and may fail from each but a few times. Fixed memory, fed from what the sources' own table
-//! took in the bin: nothing per packet.
+//! took in the bin, and from one count for each handshake that completes. Judges no single address.
 
 use super::hash::KeyedHash;
 use super::heavy::Heavy;

@@ -300,15 +300,15 @@ impl Watch {
 
     /// Whether units come as they did over the last bins, in two seconds of them: what only decays is over.
     pub(super) fn goes_on(&self) -> bool {
-        let late = (0..RECENT).map(|back| self.ring[(self.bin.wrapping_sub(back) % WINDOW) as usize]);
-        late.sum::<f64>() >= 0.5 * self.recent * RECENT as f64
+        let lately = (0..RECENT).map(|back| self.ring[(self.bin.wrapping_sub(back) % WINDOW) as usize]);
+        lately.sum::<f64>() >= 0.5 * self.recent * RECENT as f64
     }
 
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
     pub(super) fn roll(&mut self, bin: u64) {
         let idle = bin.saturating_sub(self.bin + 1);
         if idle > 0 {
-            self.drought.dry(idle as f64, 0.0, self.completed.value());
+            self.drought.pause(idle as f64, self.completed.value());
             for passed in 0..idle.min(WINDOW) {
                 self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
             }

@@ -159,7 +159,7 @@ impl Watch {
     /// Takes what completed and what failed in the last bin for evidence of an outage.
     pub(super) fn weigh_silence(&mut self) {
         let [_, completed, failed, _] = self.latest.map(f64::from);
-        self.drought.dry(1.0, completed, self.completed.value());
+        self.drought.dry(completed, self.completed.value());
         if self.success.bins() >= 20.0 && self.success.value() >= 0.5 {
             self.drought.fail(completed, failed, self.success.value().min(0.98));
         }

@@ -370,9 +370,12 @@ impl Scans {
 
 /// `rates` are its failures a second in this bin: all, and those not refused.
 fn features(probe: &Probe, [rate, left_rate]: [f64; 2]) -> SourceFeatures {
-    let (servers, hosts, ports) = probe.reached();
+    // Sketches err; what they estimate cannot be more than what it is part of.
+    let (failed, (servers, hosts, ports)) = (f64::from(probe.total()), probe.reached());
+    let servers = servers.min(failed);
+    let (hosts, ports) = (hosts.min(servers), ports.min(servers));
     SourceFeatures {
-        failed: f64::from(probe.total()),
+        failed,
         unacknowledged: f64::from(probe.of(Failure::Unacknowledged)),
         refused: f64::from(probe.of(Failure::Refused)),
         bare: f64::from(probe.of(Failure::Bare)),

@@ -228,6 +228,11 @@ pub(super) fn view(
     }
 }
 
+/// So many of them, in words.
+fn count(number: f64, what: &str) -> String {
+    format!("{number:.0} {what}{}", if number.round() == 1.0 { "" } else { "s" })
+}
+
 /// An incident of one source, or of one address with unsolicited answers.
 pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &DetectConfig) -> Incident {
     let whole = finding.source.is_whole();
@@ -240,15 +245,18 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
                     seen.servers,
                     f64::from(config.scan_ports),
                     format!(
-                        "{} failed at about {:.0} ports of {:.0} hosts ({:.0} different ports), {:.0} attempts in all",
-                        source, seen.servers, seen.hosts, seen.ports, seen.failed
+                        "{source} failed at about {} of {}, by {}, in {}",
+                        count(seen.servers, "port"),
+                        count(seen.hosts, "host"),
+                        count(seen.ports, "port number"),
+                        count(seen.failed, "attempt")
                     ),
                 ),
                 signal(
                     "failed_hosts",
                     seen.hosts,
                     f64::from(config.scan_hosts),
-                    format!("about {:.0} different hosts", seen.hosts),
+                    format!("about {}", count(seen.hosts, "different host")),
                 ),
                 signal(
                     "unacknowledged_share",

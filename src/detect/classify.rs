@@ -58,10 +58,14 @@ pub(super) struct Features {
     pub(super) each_bin: [f64; 2],
     /// Usual flood units a bin.
     pub(super) usual_each_bin: f64,
+    /// Unresolved attempts that a stack may have made, over the time that `sources` are of.
+    pub(super) calls: f64,
     /// Bins of history.
     pub(super) history: f64,
     /// It has sent SYN-ACKs before.
     pub(super) answers: bool,
+    /// It has not, nor completed anything, ever.
+    pub(super) dead: bool,
     /// By the model of its queue, its accept queue is full.
     pub(super) overflows: bool,
     /// By the same model, it is full of entries that nobody acknowledges, and turns SYNs away.
@@ -81,6 +85,8 @@ pub(super) enum Verdict {
     Raise(IncidentKind),
     /// Clients call a server that never answered, on their usual schedule: nothing is raised.
     DeadServer,
+    /// It never answered, and whether its callers are a stack's or a tool's shows within seconds.
+    Listen,
     /// Completions are falling while no more is asked than usual: an outage, if it lasts.
     Wait,
 }
@@ -97,6 +103,18 @@ const MANY_EACH: f64 = 100.0;
 /// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
 /// in good faith opens a hundred connections to it each second.
 const HAMMERED: f64 = 1_000.0;
+
+/// So many callers of a dead server at most are a few programs that go on calling it: the servers and agents of one site.
+const PROGRAMS: f64 = 64.0;
+/// Connections each of them opens a bin at most, on average: three a second. A program that tries twice a second opens one.
+const EACH_TRIES: f64 = 1.5;
+/// Calls of each within a minute that show that they go on.
+const AGAIN: f64 = 1.5;
+/// What never answered is listened to, for this many bins, while fewer than so many attempts stay unresolved within 5 to 10 s: 3 s, after
+/// which every stack has sent its SYN again (RFC 1122 section 4.2.3.1 begins with 3 s); programs that pause, for 20 s.
+const LISTEN: u32 = 6;
+const LISTEN_TO_PROGRAMS: u32 = 40;
+const LISTENED_TO: f64 = 100.0;
 
 /// So many SYNs without an answer within seconds are not lost ones.
 const MANY_UNANSWERED: f64 = 8.0;
@@ -218,12 +236,32 @@ impl Features {
         if self.units <= 0.0 {
             return Verdict::Wait;
         }
-        // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
-        let hammered = self.entries > HAMMERED * self.sources;
-        if !self.answers && self.is_repeated() && self.copies == 0.0 && self.completed == 0.0 && !hammered {
-            return Verdict::DeadServer;
+        self.called_in_vain().unwrap_or_else(|| Verdict::Raise(self.flood()))
+    }
+
+    /// What never answered, and is called by real clients.
+    fn called_in_vain(&self) -> Option<Verdict> {
+        if self.answers || self.completed > 0.0 || self.copies > 0.0 || self.entries > HAMMERED * self.sources
+        {
+            return None;
         }
-        Verdict::Raise(self.flood())
+        // The SYNs come back as stacks send them.
+        if self.is_repeated() {
+            return Some(Verdict::DeadServer);
+        }
+        // What has no options no stack sent, and where as much as that is asked nobody waits.
+        let [entries, sources] = self.each_bin;
+        let of_stacks = self.calls >= 0.5 * self.sources;
+        if !self.dead || !of_stacks {
+            return None;
+        }
+        // Nothing comes back where a program gives up sooner; but then it calls again.
+        let few = self.sources <= PROGRAMS && entries <= EACH_TRIES * sources;
+        if few && self.calls >= AGAIN * self.sources {
+            return Some(Verdict::DeadServer);
+        }
+        let patience = if few { LISTEN_TO_PROGRAMS } else { LISTEN };
+        (self.units < LISTENED_TO && self.alarming <= patience).then_some(Verdict::Listen)
     }
 
     /// Which flood: by how many sources, and how often each.

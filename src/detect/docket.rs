@@ -41,7 +41,13 @@ impl Court {
                 Key::Server(_) => match features.verdict() {
                     Verdict::Raise(kind) => Some(kind),
                     Verdict::DeadServer => {
-                        watch.verdict = "callers of a server that never answered, on the schedule of a stack";
+                        watch.verdict =
+                            "callers of a server that never answered, on the schedule of a stack or program";
+                        None
+                    }
+                    Verdict::Listen => {
+                        watch.verdict =
+                            "it never answered: whether real clients call it shows within seconds";
                         None
                     }
                     Verdict::Wait => {
@@ -58,14 +64,14 @@ impl Court {
                     Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => {
                         Some(kind)
                     }
-                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
+                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Listen | Verdict::Wait => None,
                 },
                 Key::Site(_) | Key::Sensor => match features.verdict() {
                     // What few sources do to many hosts is a sweep or a reflection, and charged to them.
                     Verdict::Raise(IncidentKind::SpoofedFlood) if watch.parts >= CARPET_PARTS => {
                         Some(IncidentKind::CarpetFlood)
                     }
-                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
+                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Listen | Verdict::Wait => None,
                 },
             }
         } else if is_server {

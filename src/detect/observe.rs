@@ -8,7 +8,8 @@ use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::probe::{Destination, Failure, Probe, Stray};
 use super::queues::Notes;
-use super::slots::Slots;
+use super::served::Noted;
+use super::slots::{Looks, Slots};
 use super::sources::{SketchPool, SourceHash};
 use super::tally::{Count, Gauge, PATIENCE, Tally};
 use crate::config::ServerConfig;
@@ -62,6 +63,8 @@ pub struct Observations {
     pub(super) notes: Notes,
     /// Half-open connections and oddities that showed.
     pub(super) discoveries: Found,
+    /// Sources that completed, and those known to have done so.
+    pub(super) served: Noted,
     /// The last server that something failed at, which in a flood is the next one as well.
     last: (Endpoint, Destination),
 }
@@ -86,6 +89,7 @@ impl Observations {
             allowed: vec![0; config.allow.len()],
             notes: Notes::new(servers, &hash),
             discoveries: Found::default(),
+            served: Noted::new(),
             last: (nobody, destination(&hash, nobody)),
         }
     }
@@ -189,7 +193,13 @@ impl EventSink for Observations {
             | EventKind::SynAckRetransmitted { .. }
             | EventKind::Closed { .. } => None,
         };
-        self.answers.0 += u64::from(matches!(event.kind, EventKind::Answered { .. }));
+        match event.kind {
+            EventKind::Answered { .. } => self.answers.0 += 1,
+            EventKind::Closed { outcome: Outcome::Completed, .. } => {
+                self.served.note(self.hash.source(flow.orig.addr));
+            }
+            _ => {}
+        }
         let (mut allowed, mut source) = (false, None);
         if let Some(failure) = failure {
             allowed = !self.allow.is_empty() && self.is_allowed(flow);
@@ -214,11 +224,29 @@ impl EventSink for Observations {
             if let Some(source) = source {
                 slot.sources.insert(source, &mut self.sketches);
                 slot.tally.count(Count::Sketched, 1);
+                // Only at what never answers does it matter who calls.
+                if slot.tally[Count::Answered] == 0 {
+                    look(&mut slot.looks, event, || self.served.knows(source.each));
+                }
             }
             record(&mut slot.tally, event, allowed);
         } else {
             record(&mut self.other, event, allowed);
         }
+    }
+}
+
+/// Notes what a call without an answer looks like, in the grace age of which its SYN did not come again.
+#[inline]
+fn look(looks: &mut Looks, event: &HandshakeEvent, is_known: impl FnOnce() -> bool) {
+    let EventKind::Overdue { state: HandshakeState::SynSent, syn_retransmissions: 0, bare, .. } = event.kind
+    else {
+        return;
+    };
+    if bare {
+        looks.bare = looks.bare.saturating_add(1);
+    } else if is_known() {
+        looks.known = looks.known.saturating_add(u16::try_from(event.weight).unwrap_or(u16::MAX));
     }
 }
 

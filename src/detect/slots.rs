@@ -8,6 +8,23 @@ use super::sources::SourceSet;
 use super::tally::Tally;
 use crate::decode::segment::Endpoint;
 
+/// Unresolved attempts at what did not answer in this tick: how many may be calls of real clients, and how many cannot. Saturating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Looks {
+    /// Whose source may have completed a handshake elsewhere lately, and whose SYN had not come again; weighted.
+    pub(super) known: u16,
+    /// Without any option, as no stack sends a SYN; not weighted.
+    pub(super) bare: u16,
+}
+
+impl Looks {
+    /// Adds those of another thread.
+    pub(super) fn add(&mut self, other: Self) {
+        self.known = self.known.saturating_add(other.known);
+        self.bare = self.bare.saturating_add(other.bare);
+    }
+}
+
 /// What a thread counted of one server since the last tick.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -17,6 +34,8 @@ pub(super) struct Slot {
     pub(super) tally: Tally,
     /// Sources of what was left unresolved.
     pub(super) sources: SourceSet,
+    /// What its unresolved attempts without an answer look like.
+    pub(super) looks: Looks,
     /// Whether it is in the list of those that changed.
     touched: bool,
     /// Its place in the index.
@@ -86,6 +105,7 @@ impl Slots {
             server,
             tally: Tally::default(),
             sources: SourceSet::None,
+            looks: Looks::default(),
             touched: false,
             at: at as u32,
         });
@@ -104,7 +124,7 @@ impl Slots {
         for number in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(number as usize) {
                 each(slot);
-                slot.tally = Tally::default();
+                (slot.tally, slot.looks) = (Tally::default(), Looks::default());
                 slot.touched = false;
             }
         }

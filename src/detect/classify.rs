@@ -58,8 +58,9 @@ pub(super) struct Features {
     pub(super) each_bin: [f64; 2],
     /// Usual flood units a bin.
     pub(super) usual_each_bin: f64,
-    /// Unresolved attempts that a stack may have made, over the time that `sources` are of.
-    pub(super) calls: f64,
+    /// Over the time that `sources` are of: unresolved attempts that a stack may have made, of a host those at what never answered;
+    /// attempts whose SYN came again.
+    pub(super) calls: [f64; 2],
     /// Bins of history.
     pub(super) history: f64,
     /// It has sent SYN-ACKs before.
@@ -232,8 +233,9 @@ impl Features {
                 return Verdict::Wait;
             }
         }
-        // Nothing stayed unresolved of late: what is still held is what was, and was called something else then.
-        if self.units <= 0.0 {
+        // Nothing stayed unresolved of late, or for long no more than usual: what is still held is what was, and was called something
+        // else then.
+        if self.units <= 0.0 || (self.alarming > LISTEN && unresolved <= 0.0) {
             return Verdict::Wait;
         }
         self.called_in_vain().unwrap_or_else(|| Verdict::Raise(self.flood()))
@@ -245,23 +247,29 @@ impl Features {
         {
             return None;
         }
-        // The SYNs come back as stacks send them.
-        if self.is_repeated() {
+        // The SYNs come back as stacks send them, as late as theirs do.
+        let [calls, returned] = self.calls;
+        if self.is_repeated()
+            || (self.dead && returned >= 0.5 * calls.max(1.0))
+            || (self.dead && self.is_called_again())
+        {
             return Some(Verdict::DeadServer);
         }
-        // What has no options no stack sent, and where as much as that is asked nobody waits.
+        // What has no options no stack sent; and where much is asked nobody waits.
+        let may_be = self.dead && calls >= 0.5 * self.sources && self.units < LISTENED_TO;
+        let patience = if self.are_programs() { LISTEN_TO_PROGRAMS } else { LISTEN };
+        (may_be && self.alarming <= patience).then_some(Verdict::Listen)
+    }
+
+    /// Few sources, each of which seldom asks.
+    fn are_programs(&self) -> bool {
         let [entries, sources] = self.each_bin;
-        let of_stacks = self.calls >= 0.5 * self.sources;
-        if !self.dead || !of_stacks {
-            return None;
-        }
-        // Nothing comes back where a program gives up sooner; but then it calls again.
-        let few = self.sources <= PROGRAMS && entries <= EACH_TRIES * sources;
-        if few && self.calls >= AGAIN * self.sources {
-            return Some(Verdict::DeadServer);
-        }
-        let patience = if few { LISTEN_TO_PROGRAMS } else { LISTEN };
-        (self.units < LISTENED_TO && self.alarming <= patience).then_some(Verdict::Listen)
+        self.sources <= PROGRAMS && entries <= EACH_TRIES * sources
+    }
+
+    /// A few programs call what never answered again and again, and give up each time before a stack would send a second SYN.
+    pub(super) fn is_called_again(&self) -> bool {
+        self.are_programs() && self.calls[0] >= AGAIN * self.sources
     }
 
     /// Which flood: by how many sources, and how often each.

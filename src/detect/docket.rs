@@ -60,6 +60,10 @@ impl Court {
                     watch.verdict = "so few attempts each of few sources that they may turn out to scan";
                     None
                 }
+                Key::Host(_) if features.is_called_again() => {
+                    watch.verdict = "a few programs call ports that never answered, again and again";
+                    None
+                }
                 Key::Host(_) => match features.verdict() {
                     Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => {
                         Some(kind)

@@ -68,7 +68,7 @@ pub(super) struct Bin {
 struct Sum {
     tally: Tally,
     units: f64,
-    /// Unresolved attempts that a stack may have made.
+    /// Unresolved attempts that a stack may have made, at what never answered.
     calls: f64,
     parts: f64,
     sources: SourceSet,
@@ -194,7 +194,8 @@ impl Court {
             if !scanned {
                 host.tally.add(tally);
                 host.heritage.add_unwatched(tally);
-                let passed = if tally[Count::Answered] == 0 { passed } else { 0.0 };
+                let silent = tally[Count::Answered] == 0;
+                let [passed, calls] = [passed, calls].map(|count| if silent { count } else { 0.0 });
                 let known = self.served.excuse(passed, tally.of(Count::Overdue) - in_vain);
                 host.units += (tally.failed() - tally.of(Count::Late) - in_vain - known).max(0.0);
                 host.calls += calls;
@@ -205,7 +206,8 @@ impl Court {
         };
         let Some(watch) = self.ledger.get_mut(number) else { return };
         watch.take(bin.number, tally);
-        watch.note_sources(bin.number, [entries, calls], sources, &mut self.sketches);
+        let returned = tally.of(Count::Returned);
+        watch.note_sources(bin.number, [entries, calls, returned], sources, &mut self.sketches);
         let mut units = watch.units_of(tally, bin.loss);
         let dead = watch.never_answered();
         if dead {
@@ -231,7 +233,7 @@ impl Court {
                 host.heritage.add(&Heritage::of(watch));
             }
             host.units += units;
-            host.calls += calls;
+            host.calls += if dead { calls } else { 0.0 };
             host.parts += f64::from(u8::from(units > 0.0));
             if units > 0.0 {
                 host.sources.union(sources, &mut self.sketches);
@@ -296,8 +298,8 @@ impl Court {
         if known.is_none() {
             sum.heritage.leave_to(watch);
         }
-        let entries = sum.tally.of(Count::Sketched);
-        watch.note_sources(bin.number, [entries, sum.calls], &sum.sources, &mut self.sketches);
+        let calls = [sum.tally.of(Count::Sketched), sum.calls, sum.tally.of(Count::Returned)];
+        watch.note_sources(bin.number, calls, &sum.sources, &mut self.sketches);
         let units = if watch.settings.allowance.is_some() { 0.0 } else { sum.units };
         if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {
             running.sources.union(&sum.sources, &mut self.sketches);

@@ -140,8 +140,8 @@ pub(super) struct Watch {
     /// Sources of unresolved attempts, two stretches.
     pub(super) sources: [SourceSet; 2],
     sources_began: u64,
-    /// Of these attempts, those that a stack may have made, in both stretches.
-    pub(super) calls: [f32; 2],
+    /// Of these attempts, those that a stack may have made, and attempts whose SYN came again; in both stretches.
+    pub(super) calls: [[f32; 2]; 2],
     /// Calls of sources that complete elsewhere, which are not judged, ever.
     pub(super) excused: f32,
     /// Unresolved attempts that sources were counted of, and their distinct sources, a bin at the pace of `pace`.
@@ -213,7 +213,7 @@ impl Watch {
             unseen: 0.0,
             sources: [SourceSet::None, SourceSet::None],
             sources_began: bin,
-            calls: [0.0; 2],
+            calls: [[0.0; 2]; 2],
             excused: 0.0,
             each_bin: [0.0; 2],
             times: [0.0; CLASSES],
@@ -338,10 +338,10 @@ impl Watch {
         if passed >= SOURCE_WINDOW {
             self.sources.swap(0, 1);
             self.sources[0].clear(spare);
-            self.calls = [0.0, self.calls[0]];
+            self.calls = [[0.0; 2], self.calls[0]];
             if passed >= 2 * SOURCE_WINDOW {
                 self.sources[1].clear(spare);
-                self.calls[1] = 0.0;
+                self.calls[1] = [0.0; 2];
             }
             self.sources_began = bin - passed % SOURCE_WINDOW;
         }
@@ -351,13 +351,14 @@ impl Watch {
     pub(super) fn note_sources(
         &mut self,
         bin: u64,
-        [entries, calls]: [f64; 2],
+        [entries, calls, returned]: [f64; 3],
         sources: &SourceSet,
         spare: &mut SketchPool,
     ) {
         self.roll_sources(bin, spare);
         self.sources[0].union(sources, spare);
-        self.calls[0] += calls as f32;
+        let [made, again] = &mut self.calls[0];
+        (*made, *again) = (*made + calls as f32, *again + returned as f32);
         // A few are known one by one; only more are worth reading a sketch.
         let distinct = match sources {
             SourceSet::One(_) => entries.min(1.0),

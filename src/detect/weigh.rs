@@ -204,7 +204,7 @@ impl Watch {
             entries: self.both(Count::Sketched),
             each_bin: self.each_bin,
             usual_each_bin: self.expected(),
-            calls: self.calls.iter().copied().map(f64::from).sum(),
+            calls: [0, 1].map(|what| self.calls.iter().map(|stretch| f64::from(stretch[what])).sum()),
             history: self.attempts.bins(),
             answers: self.answers,
             dead: self.never_answered(),

@@ -247,29 +247,30 @@ impl Features {
         {
             return None;
         }
-        // The SYNs come back as stacks send them, as late as theirs do.
+        // All of them were followed, and a stack may have made them: it gives a SYN options.
         let [calls, returned] = self.calls;
+        let of_stacks = self.dead && calls >= 0.9 * self.entries && self.units <= 2.0 * self.entries;
+        let [entries, sources] = self.each_bin;
+        let seldom = entries <= EACH_TRIES * sources;
+        // The SYNs come back as stacks send them, be it late; or a program that gives up sooner comes back itself.
         if self.is_repeated()
-            || (self.dead && returned >= 0.5 * calls.max(1.0))
-            || (self.dead && self.is_called_again())
+            || (of_stacks && returned >= 0.5 * calls)
+            || (of_stacks && seldom && self.is_called_again())
         {
             return Some(Verdict::DeadServer);
         }
-        // What has no options no stack sent; and where much is asked nobody waits.
-        let may_be = self.dead && calls >= 0.5 * self.sources && self.units < LISTENED_TO;
-        let patience = if self.are_programs() { LISTEN_TO_PROGRAMS } else { LISTEN };
-        (may_be && self.alarming <= patience).then_some(Verdict::Listen)
+        let patience = if seldom && self.sources <= PROGRAMS { LISTEN_TO_PROGRAMS } else { LISTEN };
+        (of_stacks && self.units < LISTENED_TO && self.alarming <= patience).then_some(Verdict::Listen)
     }
 
-    /// Few sources, each of which seldom asks.
-    fn are_programs(&self) -> bool {
-        let [entries, sources] = self.each_bin;
-        self.sources <= PROGRAMS && entries <= EACH_TRIES * sources
+    /// A few sources, and calls of each of them at what never answered.
+    fn is_called_again(&self) -> bool {
+        self.sources <= PROGRAMS && self.calls[0] >= AGAIN * self.sources
     }
 
-    /// A few programs call what never answered again and again, and give up each time before a stack would send a second SYN.
-    pub(super) fn is_called_again(&self) -> bool {
-        self.are_programs() && self.calls[0] >= AGAIN * self.sources
+    /// The same at ports of a host that may answer at others, and no more than programs make of it.
+    pub(super) fn is_tried_again(&self) -> bool {
+        self.is_called_again() && self.calls[0] >= 0.5 * self.entries && self.units < LISTENED_TO
     }
 
     /// Which flood: by how many sources, and how often each.

@@ -60,7 +60,7 @@ impl Court {
                     watch.verdict = "so few attempts each of few sources that they may turn out to scan";
                     None
                 }
-                Key::Host(_) if features.is_called_again() => {
+                Key::Host(_) if features.is_tried_again() => {
                     watch.verdict = "a few programs call ports that never answered, again and again";
                     None
                 }

@@ -207,7 +207,7 @@ struct KnownCharge {
 
 /// The names of signals there are; a name from an older or newer version is called `kept`.
 fn signal(name: &str) -> &'static str {
-    const SIGNALS: [&str; 22] = [
+    const SIGNALS: [&str; 23] = [
         "allowed",
         "answer_after_ack",
         "answered_share",
@@ -219,6 +219,7 @@ fn signal(name: &str) -> &'static str {
         "distinct_sources",
         "failed_hosts",
         "failed_servers",
+        "known_callers",
         "not_taken",
         "occupancy",
         "outbound",

@@ -86,7 +86,7 @@ fn a_flood_of_a_dead_address_that_browsers_try_is_found() {
     let run = traffic.run(&defaults(), &[], 160.0, 2);
     run.only(IncidentKind::SpoofedFlood, "[2001:db8:ff::1]:443");
     let delay = run.delay(IncidentKind::SpoofedFlood, 100.0);
-    assert!((GRACE..GRACE + 4.0).contains(&delay), "{delay}");
+    assert!((GRACE..GRACE + 5.0).contains(&delay), "{delay}");
 }
 
 /// Forged or not, whoever is known elsewhere may flood a server that has ever answered.
@@ -138,7 +138,7 @@ fn programs_that_call_a_dead_server_again_and_again_raise_nothing() {
 
 #[test]
 fn forged_sources_of_an_address_never_seen_stay_a_flood() {
-    for (rate, within) in [(5.0, 20.0), (35.0, 5.0), (100.0, 3.0), (1000.0, 1.0)] {
+    for (rate, within) in [(5.0, 25.0), (35.0, 5.0), (100.0, 3.0), (1000.0, 1.0)] {
         let mut traffic = Traffic::new(66);
         traffic.peace(server(2), 0.0, 60.0, 50.0, 0.5);
         traffic.arrivals(20.0, 60.0, rate, |traffic, t| {

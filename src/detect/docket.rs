@@ -227,9 +227,9 @@ impl Court {
         }
         told.distinct_sources = distinct_sources;
         // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
-        let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
+        let lasts = watch.last_units >= watch.recent / 2.0;
         let (mode, confidence) = watch.mode(&features);
-        if lasts && mode != ServerMode::Unknown {
+        if (lasts || told.server_mode == ServerMode::Unknown) && mode != ServerMode::Unknown {
             (told.server_mode, told.server_mode_confidence) = (mode, confidence);
         }
         let mut kind = told.kind;
@@ -251,10 +251,8 @@ impl Court {
         let kind = running.look(kind);
         let told = &mut running.incident;
         let severity = watch.severity(kind, &features);
-        if kind != told.kind || severity > told.severity {
+        if lasts || kind != told.kind || severity > told.severity {
             told.evidence = tell::evidence(watch, &features, &self.config, keys, visibility);
-        } else if lasts {
-            tell::queue::follow(&mut told.evidence, watch, &self.config);
         }
         self.episodes.review(incident, (bin.number, bin.end), kind, severity);
     }

@@ -167,6 +167,10 @@ impl EventSink for Observations {
             EventKind::Closed {
                 outcome: Outcome::Reset, state: HandshakeState::SynSent, overdue, ..
             } if !overdue => Some(Failure::Unanswered),
+            EventKind::Closed { outcome: Outcome::Completed, .. } => {
+                self.served.note(self.hash.source(flow.orig.addr));
+                None
+            }
             EventKind::UnsolicitedSynAck | EventKind::UnsolicitedRst => {
                 let reset = matches!(event.kind, EventKind::UnsolicitedRst);
                 self.answers.1 += u64::from(!reset);
@@ -193,13 +197,7 @@ impl EventSink for Observations {
             | EventKind::SynAckRetransmitted { .. }
             | EventKind::Closed { .. } => None,
         };
-        match event.kind {
-            EventKind::Answered { .. } => self.answers.0 += 1,
-            EventKind::Closed { outcome: Outcome::Completed, .. } => {
-                self.served.note(self.hash.source(flow.orig.addr));
-            }
-            _ => {}
-        }
+        self.answers.0 += u64::from(matches!(event.kind, EventKind::Answered { .. }));
         let (mut allowed, mut source) = (false, None);
         if let Some(failure) = failure {
             allowed = !self.allow.is_empty() && self.is_allowed(flow);

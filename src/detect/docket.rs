@@ -83,6 +83,11 @@ impl Court {
         } else {
             None
         };
+        if is_server && kind.is_some_and(|kind| watch.may_be_far(kind, &features, &self.config)) {
+            watch.verdict =
+                "clients farther away than any before, or a flood: shows as soon as they complete";
+            return;
+        }
         let Some(kind) = kind else {
             if !alarm {
                 watch.verdict = "within its baseline";

@@ -3,6 +3,7 @@
 //! Reads and weighs; raises nothing.
 
 use super::classify::Features;
+use super::docket::is_flood;
 use super::incident::{IncidentKind, Severity};
 use super::scans::SCANNERS;
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
@@ -25,6 +26,17 @@ const CROWD: f64 = 2.0;
 /// that stays higher with its share of failures may not keep the incident from ending for ever, and one that is made for a minute
 /// may not end it.
 const RELAX: f64 = 1.001_156;
+
+/// A stack sends its SYN again after a second (RFC 6298 section 2), or once that has passed beyond the grace age: for half of what rises
+/// within three bins it is due by then.
+const STACK_TIMER: Duration = Duration::from_secs(1);
+const NOT_DUE: u64 = 3;
+/// Share of unresolved attempts whose SYN comes again where clients are farther away than that: the rest is too young.
+const REPEATED_BY_FAR: f64 = 0.3;
+/// Bins within which far clients begin to complete: 4 s, a round trip by two satellites and full queues. Share of them that has done so
+/// by then.
+const FAR: u64 = 8;
+const LATE_BY_FAR: f64 = 0.25;
 
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
@@ -220,6 +232,20 @@ impl Watch {
     /// trying [`scan_ports`](DetectConfig::scan_ports) of its ports. Twice as many, for a stack tries a port more than once.
     pub(super) fn may_be_scanned(&self, config: &DetectConfig, sources: f64) -> bool {
         sources.round() <= SCANNERS && self.rise < 2.0 * f64::from(config.scan_ports) * sources.round()
+    }
+
+    /// Whether what rose may be handshakes of clients farther away than any before: below what is critical, the server answers, the
+    /// clients' stacks send their SYNs again as soon as that is due, and within seconds handshakes complete late.
+    pub(super) fn may_be_far(&self, kind: IncidentKind, features: &Features, config: &DetectConfig) -> bool {
+        let bins = self.cusum.onset().map_or(u64::MAX, |onset| self.bin.saturating_sub(onset) + 1);
+        let not_due = bins <= NOT_DUE && self.grace(config) < STACK_TIMER;
+        let repeated = features.repeated_share() >= REPEATED_BY_FAR;
+        let late = self.both(Count::Late) >= LATE_BY_FAR * features.overdue;
+        is_flood(kind)
+            && !self.is_pressed()
+            && self.severity(kind, features) < Severity::Critical
+            && features.overdue_answered >= 0.8 * features.overdue
+            && (not_due || (repeated && (bins <= FAR || late)))
     }
 
     /// What a server has that is no flood and needs no alarm of the statistic.

@@ -15,6 +15,7 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 mod readers;
+mod turns;
 
 use halfopen::capture::LinkType;
 use halfopen::capture::memory::MemorySource;
@@ -27,17 +28,21 @@ use halfopen::synth::pcapfile::PcapWriter;
 use halfopen::synth::scenario::Traffic;
 use halfopen::synth::source::SynthSource;
 use halfopen::synth::{Scenario, Stream};
-use readers::{bare, hashed, replay, tcpdump, track};
+use readers::{bare, hashed, open, replay, tcpdump, track};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use turns::{Took, Turns, in_turns};
 
 /// Repeats of everything timed; odd, so that the median is one of them.
 const REPEATS: usize = 5;
 
-/// Pairs of runs with and without detection, which lie so close together that a few repeats say nothing; odd.
-const PAIRS: usize = 21;
+/// Rounds in which two readers take turns, and the other begins in each; even.
+const ROUNDS: usize = 8;
+
+/// Frames of one turn: some 30 ms, one bin and more of network time.
+const TURN: u64 = 100_000;
 
 /// Table size for the runs in which every SYN of the flood must be tracked: five million are below its emergency mark.
 const ROOM: usize = 8_000_000;
@@ -81,38 +86,45 @@ fn throughput(syns: u64, seconds: u64) {
         compare(name, path);
     }
     println!(
-        "\n| trace | pairs | detection adds to the time a frame: lower quartile | median | upper quartile | to the processor time, median |"
+        "\n| trace | turns of each | detection adds to the time a frame: all turns | lower quartile | median | upper quartile | to the processor time, all turns |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let turn = (TURN * syns / 5_000_000) as u32;
     for (name, path) in traces {
-        added_by_detection(name, path);
+        added_by_detection(name, path, turn);
     }
     println!();
 }
 
-/// The sensor with detection beside the one without, in pairs whose order changes: what comes and goes on the machine is the same for
-/// both of a pair, and for one order as for the other.
-fn added_by_detection(name: &str, path: &Path) {
+/// The sensor with detection beside the one without, in turns within one trace; each begins as often as the other. What a turn took is
+/// held against the other's turn over the same frames.
+fn added_by_detection(name: &str, path: &Path, frames: u32) {
     let config = roomy();
-    let mut added: [Vec<f64>; 2] = Default::default();
-    for pair in 0..PAIRS {
-        let mut times = [[0.0; 2]; 2];
-        for turn in [pair % 2, 1 - pair % 2] {
-            let begun = Instant::now();
-            let busy = processor(|| if turn == 0 { track(path, &config) } else { replay(path, &config) });
-            times[turn] = [begun.elapsed().as_secs_f64(), busy];
-        }
-        for (added, (with, without)) in added.iter_mut().zip(times[1].iter().zip(times[0])) {
-            added.push((with / without - 1.0) * 100.0);
-        }
+    let (without, with) =
+        (|turns: &mut Turns| track(turns, &config), |turns: &mut Turns| replay(turns, &config));
+    let mut pairs: Vec<[Took; 2]> = Vec::new();
+    for round in 0..ROUNDS {
+        let [mut plain, mut judged] = if round % 2 == 0 {
+            in_turns(path, frames, [&without, &with])
+        } else {
+            let [judged, plain] = in_turns(path, frames, [&with, &without]);
+            [plain, judged]
+        };
+        pairs.extend(plain.drain(..).zip(judged.drain(..)).map(|(plain, judged)| [plain, judged]));
     }
-    let [passed, busy] = added.map(|mut added| {
-        added.sort_by(f64::total_cmp);
-        [PAIRS / 4, PAIRS / 2, PAIRS - 1 - PAIRS / 4].map(|at| added[at])
-    });
+    let added = |pair: [f64; 2]| (pair[1] / pair[0] - 1.0) * 100.0;
+    let in_all = |of: usize| added([0, 1].map(|who| pairs.iter().map(|pair| pair[who][of]).sum()));
+    let mut each: Vec<f64> = pairs.iter().map(|pair| added([pair[0][0], pair[1][0]])).collect();
+    each.sort_by(f64::total_cmp);
+    let at = |quarters: usize| each[(each.len() - 1) * quarters / 4];
     println!(
-        "| {name} | {PAIRS} | {:+.1} % | {:+.1} % | {:+.1} % | {:+.1} % |",
-        passed[0], passed[1], passed[2], busy[1]
+        "| {name} | {} | {:+.1} % | {:+.1} % | {:+.1} % | {:+.1} % | {:+.1} % |",
+        pairs.len(),
+        in_all(0),
+        at(1),
+        at(2),
+        at(3),
+        in_all(1)
     );
 }
 
@@ -132,9 +144,9 @@ fn compare(name: &str, path: &Path) {
     let mut readers: [(&str, Reader<'_>); 7] = [
         ("bare libpcap loop", Box::new(|| assert_eq!(bare(path), frames))),
         ("libpcap and a dashmap, nothing else", Box::new(|| hashed(path))),
-        ("halfopen, as configured by default", Box::new(|| replay(path, &Config::default()))),
-        ("halfopen, room for 8,000,000 entries", Box::new(|| replay(path, &roomy()))),
-        ("the same without detection", Box::new(|| track(path, &roomy()))),
+        ("halfopen, as configured by default", Box::new(|| replay(open(path), &Config::default()))),
+        ("halfopen, room for 8,000,000 entries", Box::new(|| replay(open(path), &roomy()))),
+        ("the same without detection", Box::new(|| track(open(path), &roomy()))),
         ("tcpdump -w /dev/null", Box::new(|| tcpdump(path, &[]))),
         ("tcpdump -w /dev/null 'tcp[13]&2!=0'", Box::new(|| tcpdump(path, &[syn_filter]))),
     ];

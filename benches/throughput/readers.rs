@@ -57,22 +57,22 @@ pub(crate) fn hashed(path: &Path) {
     std::hint::black_box(map.len());
 }
 
-fn open(path: &Path) -> ReplaySource {
+pub(crate) fn open(path: &Path) -> ReplaySource {
     ReplaySource::open(&[path.to_owned()], None).expect("the file just written")
 }
 
-pub(crate) fn replay(path: &Path, config: &Config) {
+pub(crate) fn replay(source: impl FrameSource, config: &Config) {
     let sensor = Sensor::new(config, Box::new(|_| {}));
-    sensor.run_source(open(path)).expect("the file just written");
+    sensor.run_source(source).expect("the file just written");
     std::hint::black_box(sensor.snapshot());
 }
 
 /// The same without detection: capture, decode and track; frames and segments counted by kind and, with the ledger, published every
 /// 50 ms of network time, as the sensor does (`pipeline/packets.rs`). No events, no sums, no bins, no evidence.
-pub(crate) fn track(path: &Path, config: &Config) {
+pub(crate) fn track(mut source: impl FrameSource, config: &Config) {
     let table = Arc::new(HalfOpenTable::new(&config.table, 1));
     let mut tracker = Tracker::new(table, &config.table, usize::MAX);
-    let (mut source, mut time) = (open(path), NetworkTime::new());
+    let mut time = NetworkTime::new();
     let (mut counted, mut publish_at) = (Counted::default(), Timestamp::EPOCH);
     let published = Mutex::new((Counted::default(), tracker.counts().clone()));
     let publish = |counted: &Counted, tracker: &mut Tracker| {

@@ -135,8 +135,7 @@ impl Court {
         self.close_host(bin, of_host.take(), &mut of_site, &mut sensor, alarmed);
         self.close_site(bin, of_site.take(), &mut sensor, alarmed);
         folds.drain(|slot| {
-            let (units, calls) = (slot.tally.failed(), slot.tally.of(Count::Sketched));
-            let mut sum = Sum { tally: slot.tally, units, calls, ..Sum::default() };
+            let mut sum = Sum { tally: slot.tally, units: slot.tally.failed(), ..Sum::default() };
             // So many endpoints that they found no slot: as many hosts as a prefix has, at most.
             sum.parts = sum.units.min(256.0);
             sum.sources.union(&slot.sources, &mut self.sketches);

@@ -176,9 +176,9 @@ impl Watch {
         }
     }
 
-    /// Whether it sent no SYN-ACK and completed nothing, ever.
+    /// Whether it sent no SYN-ACK and completed nothing, ever: not before a restart, nor what a host knows of its servers.
     pub(super) fn never_answered(&self) -> bool {
-        !self.answers && self.totals[1] == 0
+        !self.answers && self.totals[1] == 0 && self.completed.value() == 0.0
     }
 
     /// Whether a model of its queue would tell more: attempts stay unresolved at a server that answers.

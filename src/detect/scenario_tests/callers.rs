@@ -68,7 +68,11 @@ fn browsers_that_try_a_dead_address_beside_live_ones_raise_nothing() {
             traffic.attempt(t, client, host(2), Fate::Completes(0.1));
         });
         traffic.browsers(from, 200.0, rate);
-        traffic.run(&defaults(), &[], 203.0, 2).nothing();
+        let run = traffic.run(&defaults(), &[], 203.0, 2);
+        run.nothing();
+        let view = run.detector.servers(4).into_iter().find(|view| view.endpoint == Some(host(1))).unwrap();
+        let why = view.evidence.iter().find(|signal| signal.signal == "known_callers").unwrap();
+        assert!(why.value >= 0.9 * (view.unresolved as f64), "{why:?} of {}", view.unresolved);
     }
 }
 

@@ -93,6 +93,23 @@ fn a_flood_of_a_dead_address_that_browsers_try_is_found() {
     assert!((GRACE..GRACE + 5.0).contains(&delay), "{delay}");
 }
 
+#[test]
+fn who_is_known_does_not_depend_on_the_threads() {
+    let run = |threads| {
+        let mut traffic = Traffic::new(71);
+        traffic.browsers(0.0, 120.0, 30.0);
+        traffic.arrivals(60.0, 120.0, 100.0, |traffic, t| {
+            let source = traffic.subscriber(20_000);
+            traffic.in_vain(t, source, host(1), &[]);
+        });
+        traffic.run(&defaults(), &[], 120.0, threads)
+    };
+    let (one, three) = (run(1), run(3));
+    one.only(IncidentKind::SpoofedFlood, "[2001:db8:ff::1]:443");
+    assert_eq!(one.journal, three.journal);
+    assert_eq!(one.detector.servers(9), three.detector.servers(9));
+}
+
 /// Forged or not, whoever is known elsewhere may flood a server that has ever answered.
 #[test]
 fn known_sources_excuse_no_flood_of_a_server_that_answered() {

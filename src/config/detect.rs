@@ -30,9 +30,9 @@ pub struct DetectConfig {
     /// How long the signal must lie within its baseline before an incident ends. Default 30 s: longer than the pauses of a
     /// pulsing flood (7 to 15 s fill a Linux queue anew).
     pub calm: Duration,
-    /// Ports of one host that one source fails at within a minute, to be a scan. Default 15.
+    /// Ports of one host that one source fails at within a minute, to be a scan; twice as many for an IPv6 /64. Default 15.
     pub scan_ports: u32,
-    /// Hosts that one source fails at on the same few ports within a minute, to be a scan. Default 30.
+    /// Hosts that one source fails at on the same few ports within a minute, to be a scan; twice as many for an IPv6 /64. Default 30.
     pub scan_hosts: u32,
     /// Failed attempts a second from one source, those refused apart, that make a flood of what is otherwise a port scan, where
     /// they come to each port again and again or their SYNs have no options. Default 4,000: what firewalls use as their limit
@@ -109,6 +109,16 @@ impl Prefix {
                 Self { addr: IpAddr::V6((v6.to_bits() & mask).into()), len }
             }
         }
+    }
+
+    /// The prefix that holds `addr` and no other.
+    pub const fn whole(addr: IpAddr) -> Self {
+        Self { addr, len: if addr.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether it holds one address only.
+    pub const fn is_whole(self) -> bool {
+        self.len == if self.addr.is_ipv4() { 32 } else { 128 }
     }
 
     /// Its network address.

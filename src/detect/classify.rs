@@ -5,6 +5,11 @@
 
 use super::incident::{IncidentKind, ServerMode};
 
+/// Kinds that come of unresolved attempts.
+pub(super) const fn is_flood(kind: IncidentKind) -> bool {
+    matches!(kind, IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood)
+}
+
 /// What is known of a key over the last 5 to 10 s, and what is usual for it over the same time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Features {
@@ -20,8 +25,12 @@ pub(super) struct Features {
     pub(super) completing: f64,
     /// Attempts at the pace of the last two seconds.
     pub(super) attempting: f64,
-    /// Completions have stopped: chance is out of the question.
+    /// Completions have stopped: chance is out of the question, and it lasts.
     pub(super) dry: bool,
+    /// Turned out well past the grace age, beyond what is usual.
+    pub(super) late: f64,
+    /// Share of what passes its grace age just now that turns out well, beyond what is usual.
+    pub(super) turning_out: f64,
     /// Bins since the statistic began to alarm.
     pub(super) alarming: u32,
     /// Flood units: unresolved and not turned out well.
@@ -88,7 +97,7 @@ pub(super) enum Verdict {
     DeadServer,
     /// It never answered, and whether its callers are a stack's or a tool's shows within seconds.
     Listen,
-    /// Completions are falling while no more is asked than usual: an outage, if it lasts.
+    /// Completions are falling, or late, while no more is asked than usual: an outage, if it lasts.
     Wait,
 }
 
@@ -101,6 +110,8 @@ const HISTORY: f64 = 20.0;
 pub(super) const FEW_SOURCES: f64 = 16.0;
 /// More unresolved attempts than this from each source are not random forgeries either.
 const MANY_EACH: f64 = 100.0;
+/// As many within a bin, at the rate of [`MANY_EACH`] in 10 s.
+const OFTEN: f64 = 5.0;
 /// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
 /// in good faith opens a hundred connections to it each second.
 const HAMMERED: f64 = 1_000.0;
@@ -116,6 +127,13 @@ const AGAIN: f64 = 1.5;
 const LISTEN: u32 = 6;
 const LISTEN_TO_PROGRAMS: u32 = 40;
 const LISTENED_TO: f64 = 100.0;
+
+/// Share of late handshakes that explains what rose: with a flood beside them they are fewer.
+const NEARLY_ALL: f64 = 0.8;
+/// Share that keeps what was told for it.
+pub(super) const MOST: f64 = 0.5;
+/// So many clients at most call a server again at once.
+const STORM: f64 = 500.0;
 
 /// So many SYNs without an answer within seconds are not lost ones.
 const MANY_UNANSWERED: f64 = 8.0;
@@ -137,9 +155,37 @@ impl Features {
         self.history >= HISTORY && self.usual_completed >= 3.0 && self.dry
     }
 
+    /// Hardly any attempt completes in time, of what usually does.
+    pub(super) fn completes_nothing(&self) -> bool {
+        self.completed - self.late <= 0.2 * self.usual_completed
+    }
+
+    /// At least this share of what passes its grace age turns out well, over the window or just now, while no more is asked than
+    /// usual: the server is slow. Nobody forges a source and completes its handshakes.
+    pub(super) fn answers_late(&self, least: f64) -> bool {
+        let turned_out = share(self.late, self.overdue).max(self.turning_out);
+        self.asked_as_usual() && turned_out >= least
+    }
+
     /// Real clients wait: most SYNs come again.
     fn is_repeated(&self) -> bool {
         self.repeated_share() >= 0.5
+    }
+
+    /// It answers none of what rose, and usually completes handshakes: if it is gone, and all who held a connection call it again at
+    /// once, their stacks will say so. More than so many, beyond what is usual, nobody waits for.
+    pub(super) fn may_come_again(&self) -> bool {
+        self.history >= HISTORY
+            && self.usual_completed >= 3.0
+            && (self.units <= STORM || self.asked_as_usual())
+            && self.copies == 0.0
+            && self.mostly_unanswered()
+    }
+
+    /// What stays unresolved has no SYN-ACK. Beyond what is usual: the clients that never acknowledge are still in the window when a
+    /// server falls silent.
+    fn mostly_unanswered(&self) -> bool {
+        (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units)
     }
 
     /// Hardly more is asked of it than usual.
@@ -210,9 +256,6 @@ impl Features {
     /// What raised the statistic.
     pub(super) fn verdict(&self) -> Verdict {
         let unresolved = self.units - self.usual_units;
-        // Beyond what is usual: the clients that never acknowledge are still in the window when a server falls silent.
-        let mostly_unanswered =
-            (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units);
         if self.does_not_accept() || self.has_no_room() {
             return Verdict::Raise(IncidentKind::AcceptOverflow);
         }
@@ -222,9 +265,14 @@ impl Features {
         if crowd > 0.0 && crowd >= 2.0 * unresolved && doubled && !self.seems_besieged {
             return Verdict::Raise(IncidentKind::FlashCrowd);
         }
+        // It completes them all the same, seconds too late: it is slow, and out of service where it usually is not.
+        if self.history >= HISTORY && self.answers_late(NEARLY_ALL) {
+            let gone = self.usual_completed >= 3.0 && self.completes_nothing();
+            return if gone { Verdict::Raise(IncidentKind::Outage) } else { Verdict::Wait };
+        }
         // It completed handshakes and now answers none, while hardly more is asked of it than usual (or by the same clients
         // again): the server is gone. Completions take seconds to run dry: until then it is not called a flood either.
-        let gone = mostly_unanswered && self.usual_load() && !self.besieged;
+        let gone = self.mostly_unanswered() && self.usual_load() && !self.besieged;
         if self.history >= HISTORY && self.usual_completed >= 3.0 && gone {
             if self.silent() || (self.completing < 0.75 * self.usual_completed && self.alarming >= PATIENT) {
                 return Verdict::Raise(IncidentKind::Outage);
@@ -273,6 +321,24 @@ impl Features {
         self.is_called_again() && self.calls[0] >= 0.5 * self.entries && self.units < LISTENED_TO
     }
 
+    /// Whether what it looks like now takes the place of the kind that was told, `early` or later.
+    pub(super) fn corrects(&self, told: IncidentKind, now: IncidentKind, early: bool) -> bool {
+        use IncidentKind::{AcceptOverflow, FlashCrowd, Outage};
+        match (told, now) {
+            // A server that is slow leaves SYNs without an answer as long as that.
+            (Outage, AcceptOverflow) => !self.answers_late(MOST),
+            (Outage, now) if is_flood(now) => !self.answers_late(MOST),
+            (AcceptOverflow, now) => is_flood(now),
+            // After a flood ended, the server repeats itself for a while with no more asked of it than usual.
+            (told, AcceptOverflow) if is_flood(told) => self.leaves_unanswered(),
+            // Nor is it a crowd because one comes later: whoever floods can have handshakes completed beside it.
+            (told, FlashCrowd) if is_flood(told) => early,
+            // A crowd that goes leaves those behind whose last ACK was lost; what comes of them now is no flood.
+            (FlashCrowd, now) if is_flood(now) => !self.ebbs(),
+            _ => true,
+        }
+    }
+
     /// Which flood: by how many sources, and how often each.
     pub(super) fn flood(&self) -> IncidentKind {
         // None counted yet, where a model alarms before the grace age is over, says nothing.
@@ -280,6 +346,7 @@ impl Features {
         if (counted && self.sources <= FEW_SOURCES && self.entries + self.copies >= 2.0 * self.sources)
             || self.entries > MANY_EACH * self.sources
             || self.few_rose()
+            || self.each_often()
         {
             IncidentKind::DirectFlood
         } else {
@@ -293,6 +360,12 @@ impl Features {
         let [entries, sources] = self.each_bin;
         let rose = entries - self.usual_each_bin;
         rose > 0.0 && entries - sources >= 0.5 * rose && sources - self.usual_each_bin <= FEW_SOURCES
+    }
+
+    /// What came beyond the usual came from each of its sources again and again within a bin: real ones, however many.
+    fn each_often(&self) -> bool {
+        let [entries, sources] = self.each_bin.map(|mean| mean - self.usual_each_bin);
+        entries >= OFTEN * sources.max(1.0)
     }
 
     /// How the server treats SYNs, and how sure that is, from 0 to 1: the share of what was seen that says so.
@@ -317,68 +390,6 @@ impl Features {
             return (ServerMode::Cookie, 1.0 - share(self.answer_repeated, self.overdue_answered));
         }
         (ServerMode::Unknown, 0.0)
-    }
-}
-
-/// What the failures of one source look like.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct SourceFeatures {
-    /// Failed attempts in the last minute.
-    pub(super) failed: f64,
-    /// Of these, with a SYN-ACK that it neither acknowledged nor reset.
-    pub(super) unacknowledged: f64,
-    /// Of these, reset by the responder.
-    pub(super) refused: f64,
-    /// Of these, unanswered, and with a SYN without any option, as no stack sends it.
-    pub(super) bare: f64,
-    /// Distinct servers.
-    pub(super) servers: f64,
-    /// Distinct hosts.
-    pub(super) hosts: f64,
-    /// Distinct ports.
-    pub(super) ports: f64,
-    /// Failures a second in the last bin.
-    pub(super) rate: f64,
-    /// Of these, not refused. A port that refuses keeps nothing of the attempt (RFC 9293 section 3.10.7.1): no queue fills.
-    pub(super) left_rate: f64,
-}
-
-/// Servers that a forged victim's SYNs go to, at least, to be reflection rather than a flood.
-const REFLECTORS: f64 = 4.0;
-/// Attempts left hanging at each port that make a flood of a fast scan. A scanner asks each port once, and up to three times more where
-/// nothing comes back; the estimate of the ports may be an eighth too low. A flood of one source over many ports has no more than
-/// 65,535 of them, and comes round again and again.
-pub(super) const EACH_PORT: f64 = 5.0;
-
-impl SourceFeatures {
-    /// Attempts that nobody refused, to each port of a host that it failed at.
-    pub(super) fn left_each(&self) -> f64 {
-        share(self.failed - self.refused, self.servers)
-    }
-
-    /// What it is, if anything. `ports` and `hosts` are the thresholds, `flood` the rate that makes a flood of a scan
-    /// that repeats itself, or whose SYNs are no stack's.
-    pub(super) fn verdict(&self, ports: f64, hosts: f64, flood: f64) -> Option<IncidentKind> {
-        // A forged victim: many SYN-ACKs go to it from many of our servers, again and again, and it never says a word.
-        if self.failed >= 2.0 * hosts
-            && self.unacknowledged >= 0.7 * self.failed
-            && self.servers >= REFLECTORS
-            && self.failed >= 3.0 * self.servers
-        {
-            return Some(IncidentKind::Reflection);
-        }
-        // However fast, whoever asks each port a few times is looking for open ones; a flood repeats itself.
-        if self.servers >= ports && self.servers >= 4.0 * self.hosts {
-            // Within its first seconds a flood of random ports has hardly come to one twice. Scanners of today take a stack's options.
-            let is_of_tool = self.bare >= 0.5 * (self.failed - self.refused);
-            let floods = self.left_rate >= flood && (self.left_each() >= EACH_PORT || is_of_tool);
-            return Some(if floods { IncidentKind::DirectFlood } else { IncidentKind::PortScan });
-        }
-        // The same few ports on many hosts. Peers of a file-sharing client have a port each, and do not count.
-        if self.hosts >= hosts && self.hosts >= 4.0 * self.ports {
-            return Some(IncidentKind::HostScan);
-        }
-        None
     }
 }
 

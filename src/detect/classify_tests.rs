@@ -70,6 +70,47 @@ fn each_shape_has_its_name() {
             Features { completed: 2_000.0, ..flood },
             raise(IncidentKind::SpoofedFlood),
         ),
+        (
+            "thirty bots, each eight times within a bin",
+            Features { sources: 300.0, each_bin: [260.0, 40.0], usual_each_bin: 10.0, ..flood },
+            raise(IncidentKind::DirectFlood),
+        ),
+        (
+            "everything is answered, seconds too late",
+            Features { completed: 980.0, completing: 980.0, dry: false, late: 900.0, ..gone },
+            raise(IncidentKind::Outage),
+        ),
+        (
+            "everything, at last, half of it within the window",
+            Features {
+                completed: 980.0,
+                completing: 980.0,
+                dry: false,
+                late: 480.0,
+                turning_out: 0.9,
+                ..gone
+            },
+            Verdict::Wait,
+        ),
+        (
+            "a flood as large as the load, whose clients all come late",
+            Features {
+                attempts: 2_000.0,
+                attempting: 2_000.0,
+                units: 1_000.0,
+                overdue: 2_000.0,
+                overdue_answered: 900.0,
+                late: 980.0,
+                turning_out: 0.5,
+                ..peace()
+            },
+            raise(IncidentKind::SpoofedFlood),
+        ),
+        (
+            "a flood beside clients that come late",
+            Features { late: 480.0, turning_out: 0.9, ..flood },
+            raise(IncidentKind::SpoofedFlood),
+        ),
         ("silence, attempts as usual", gone, raise(IncidentKind::Outage)),
         (
             "silence has just begun, the last completions are still remembered",
@@ -187,51 +228,6 @@ fn the_mode_is_what_the_wire_shows() {
         assert_eq!(mode, expected, "{name}");
         assert!((0.0..=1.0).contains(&confidence), "{name}: {confidence}");
     }
-}
-
-#[test]
-fn a_source_is_known_by_what_it_fails_at() {
-    let of = |failed, unacknowledged, servers, hosts, ports, rate| SourceFeatures {
-        failed,
-        unacknowledged,
-        refused: 0.0,
-        bare: 0.0,
-        servers,
-        hosts,
-        ports,
-        rate,
-        left_rate: rate,
-    };
-    let told = |features: SourceFeatures| features.verdict(15.0, 30.0, 4000.0);
-    let judge = |failed, unacknowledged, servers, hosts, ports, rate| {
-        told(of(failed, unacknowledged, servers, hosts, ports, rate))
-    };
-    // A thousand ports of one host.
-    assert_eq!(judge(2000.0, 3.0, 1000.0, 1.0, 1000.0, 90.0), Some(IncidentKind::PortScan));
-    // Every port of a host, three times each and at once: still a scan.
-    assert_eq!(judge(196_605.0, 0.0, 65_535.0, 1.0, 65_535.0, 100_000.0), Some(IncidentKind::PortScan));
-    // Every port again and again at that rate is none; slower than any flood it is.
-    assert_eq!(judge(400_000.0, 0.0, 65_535.0, 1.0, 65_535.0, 12_000.0), Some(IncidentKind::DirectFlood));
-    assert_eq!(judge(400_000.0, 0.0, 65_535.0, 1.0, 65_535.0, 3000.0), Some(IncidentKind::PortScan));
-    // Nor are SYNs without any option at that rate; slower they may be an old scanner's.
-    let bare = |rate| SourceFeatures { bare: 12_000.0, ..of(13_000.0, 0.0, 12_000.0, 1.0, 12_000.0, rate) };
-    assert_eq!(told(bare(12_000.0)), Some(IncidentKind::DirectFlood));
-    assert_eq!(told(bare(3000.0)), Some(IncidentKind::PortScan));
-    // What is refused neither holds a queue nor repeats anything.
-    let many = of(400_000.0, 0.0, 9000.0, 1.0, 9000.0, 12_000.0);
-    let refused = SourceFeatures { refused: 390_000.0, left_rate: 300.0, ..many };
-    assert_eq!((told(many), told(refused)), (Some(IncidentKind::DirectFlood), Some(IncidentKind::PortScan)));
-    assert_eq!(told(SourceFeatures { refused: 390_000.0, ..many }), Some(IncidentKind::PortScan));
-    // One port of 256 hosts.
-    assert_eq!(judge(509.0, 0.0, 256.0, 256.0, 1.0, 300.0), Some(IncidentKind::HostScan));
-    // Open ports everywhere and a scanner that says nothing: still a sweep, each server once.
-    assert_eq!(judge(256.0, 250.0, 256.0, 256.0, 1.0, 300.0), Some(IncidentKind::HostScan));
-    // Fifty reflectors, each again and again, and the victim silent.
-    assert_eq!(judge(2000.0, 1990.0, 50.0, 50.0, 1.0, 200.0), Some(IncidentKind::Reflection));
-    // A file-sharing client: seventy dead peers, a port each.
-    assert_eq!(judge(70.0, 0.0, 70.0, 68.0, 66.0, 1.0), None);
-    // A client whose one server is down.
-    assert_eq!(judge(500.0, 0.0, 1.0, 1.0, 1.0, 10.0), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Asks the classifier, holds back what is explained otherwise, and keeps the figures of what runs.
 
-use super::classify::{Features, Verdict};
+use super::classify::{Features, Verdict, is_flood};
 use super::incident::{Incident, IncidentKind, ServerMode};
 use super::judge::{Bin, Court};
 use super::ledger::{Key, site};
@@ -11,8 +11,8 @@ use super::sources::SourceSet;
 use super::statistic::{BIN, BINS_PER_SECOND};
 use super::tally::Count;
 use super::tell;
+use crate::config::detect::Prefix;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Hosts that must contribute before a prefix, or the sensor, is said to be flooded as a whole.
@@ -33,11 +33,15 @@ impl Court {
     /// A key without an incident: is there one to raise?
     pub(super) fn consider(&mut self, bin: Bin, number: usize, alarm: bool) {
         let Some(watch) = self.ledger.get_mut(number) else { return };
-        watch.alarming = if alarm { watch.alarming + 1 } else { 0 };
+        watch.note_alarm(alarm, &self.config);
         let features = watch.features(bin.end, alarm);
         let is_server = matches!(watch.key, Key::Server(_));
         let kind = if alarm {
             match watch.key {
+                Key::Server(_) if features.may_come_again() && watch.hears_none_again() => {
+                    watch.verdict = "nothing is answered, and it is too soon for a stack to call again: an outage, if it does";
+                    None
+                }
                 Key::Server(_) => match features.verdict() {
                     Verdict::Raise(kind) => Some(kind),
                     Verdict::DeadServer => {
@@ -51,8 +55,7 @@ impl Court {
                         None
                     }
                     Verdict::Wait => {
-                        watch.verdict =
-                            "completions are falling while no more is asked: an outage, if it lasts";
+                        watch.verdict = "completions are falling, or late, while no more is asked: an outage, if it lasts";
                         None
                     }
                 },
@@ -129,7 +132,10 @@ impl Court {
         let grace = watch.grace(&self.config);
         let onset_bin = if is_flood(kind) { watch.cusum.onset() } else { None };
         let since = BIN * u32::try_from(bin.number - onset_bin.unwrap_or(bin.number) + 1).unwrap_or(u32::MAX);
-        let onset = bin.end.minus(since).minus(grace);
+        let onset = match (kind, watch.drought.lasted()) {
+            (IncidentKind::Outage, Some(dry)) => bin.end.minus(dry),
+            _ => bin.end.minus(since).minus(grace),
+        };
         let mut sources = SourceSet::None;
         for set in &watch.sources {
             sources.union(set, &mut self.sketches);
@@ -238,18 +244,14 @@ impl Court {
             (told.server_mode, told.server_mode_confidence) = (mode, confidence);
         }
         let mut kind = told.kind;
-        // The first bins may mislead; what the window says later stands, as long as it still alarms.
+        // The first bins may mislead; what the window says later stands, as long as it still alarms. Once attempts have stopped, what
+        // is left in it says nothing; that nothing is answered goes on without them.
         if matches!(watch.key, Key::Server(_))
             && watch.recent > 2.0 * mean + 0.5
             && reconsiders(kind)
             && let Verdict::Raise(now) = features.verdict()
-            && (kind != IncidentKind::AcceptOverflow || is_flood(now))
-            // After a flood ended, the server repeats itself for a while with no more asked of it than usual.
-            && (!is_flood(kind) || now != IncidentKind::AcceptOverflow || features.leaves_unanswered())
-            // Nor is it a crowd because one comes later: whoever floods can have handshakes completed beside it.
-            && (!is_flood(kind) || now != IncidentKind::FlashCrowd || bin.end.since(told.detected_at) <= MISLED)
-            // A crowd that goes leaves those behind whose last ACK was lost; what comes of them now is no flood.
-            && (kind != IncidentKind::FlashCrowd || !is_flood(now) || !features.ebbs())
+            && (watch.goes_on() || now == IncidentKind::Outage)
+            && features.corrects(kind, now, bin.end.since(told.detected_at) <= MISLED)
         {
             kind = now;
         }
@@ -266,13 +268,14 @@ impl Court {
     /// After a restart: what it repeats had its SYN before.
     fn is_explained_by_loss(&self, bin: Bin, finding: &Finding) -> bool {
         let Figures::Stray { answers, sent: true, .. } = finding.figures else { return false };
-        if self.resumed && bin.number < REPEATED && self.ledger.servers_of(finding.addr, 1) > 0 {
+        let addr = finding.source.addr();
+        if self.resumed && bin.number < REPEATED && self.ledger.servers_of(addr, 1) > 0 {
             return true;
         }
         let asked: f64 = self
             .ledger
             .iter()
-            .filter(|watch| matches!(watch.key, Key::Server(at) if at.addr == finding.addr))
+            .filter(|watch| matches!(watch.key, Key::Server(at) if at.addr == addr))
             .map(|watch| {
                 let asked = watch.both(Count::Answered) + watch.both(Count::Refused);
                 (asked / watch.window_bins()).max(watch.busy) * BINS_PER_SECOND
@@ -283,12 +286,12 @@ impl Court {
 
     /// Incidents of sources: scans, reflection, backscatter.
     pub(super) fn charge(&mut self, bin: Bin, findings: Vec<Finding>, strays: Vec<Finding>) {
-        let mut quiet: BTreeMap<(bool, IpAddr), usize> = self.charged.clone();
+        let mut quiet: BTreeMap<(bool, Prefix), usize> = self.charged.clone();
         for finding in findings.into_iter().chain(strays) {
             if self.is_explained_by_loss(bin, &finding) {
                 continue;
             }
-            let key = (matches!(finding.figures, Figures::Stray { .. }), finding.addr);
+            let key = (matches!(finding.figures, Figures::Stray { .. }), finding.source);
             quiet.remove(&key);
             if let Some(running) = self.charged.get(&key).and_then(|number| self.episodes.get_mut(*number)) {
                 running.calm = 0;
@@ -327,11 +330,6 @@ impl Court {
             }
         }
     }
-}
-
-/// Kinds that come of unresolved attempts.
-pub(super) const fn is_flood(kind: IncidentKind) -> bool {
-    matches!(kind, IncidentKind::SpoofedFlood | IncidentKind::DirectFlood | IncidentKind::CarpetFlood)
 }
 
 /// Kinds that a later look may correct.

@@ -43,8 +43,8 @@ pub(super) struct Court {
     pub(super) sketches: SketchPool,
     /// Keys to look at although nothing came for them.
     warm: Vec<usize>,
-    /// Incidents of sources and of strays.
-    pub(super) charged: BTreeMap<(bool, IpAddr), usize>,
+    /// Incidents of sources, each an address or a /64, and of strays.
+    pub(super) charged: BTreeMap<(bool, Prefix), usize>,
     /// Servers that may still be made in this bin.
     pub(super) new_left: u32,
     /// Servers whose attempts stay unresolved in this bin, for whoever makes models of their queues.
@@ -184,7 +184,7 @@ impl Court {
         let Slot { server: at, tally, sources, looks, .. } = slot;
         let at = *at;
         // A scanner's one or two tries at a port are charged to the scanner.
-        let scanned = self.scans.explain(tally.of(Count::Overdue) + tally.of(Count::Abandoned), sources);
+        let scanned = self.scans.explain(tally.failed() - tally.of(Count::NotTaken), sources);
         // Nor is it the host that is flooded where stacks call, on their schedule, what never answered: a filter drops one port.
         let in_vain = tally.of(Count::OverdueRepeated);
         let (passed, entries) = (f64::from(looks.known), tally.of(Count::Sketched));

@@ -197,12 +197,20 @@ impl KnownIncident {
     }
 }
 
-/// An incident charged to an address.
+/// An incident charged to an address, or to the /64 that it begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct KnownCharge {
     stray: bool,
     addr: IpAddr,
+    #[serde(default)]
+    subnet: bool,
     incident: usize,
+}
+
+impl KnownCharge {
+    fn source(&self) -> Prefix {
+        if self.subnet && self.addr.is_ipv6() { Prefix::new(self.addr, 64) } else { Prefix::whole(self.addr) }
+    }
 }
 
 /// The names of signals there are; a name from an older or newer version is called `kept`.
@@ -289,8 +297,9 @@ impl Detector {
             watch.incident.is_some()
                 || watch.baseline.bins() >= WORTH_KEEPING && watch.baseline.has_seen_any()
         });
-        let charged = court.charged.iter().filter_map(|(&(stray, addr), &number)| {
-            Some(KnownCharge { stray, addr, incident: place(number)? })
+        let charged = court.charged.iter().filter_map(|(&(stray, source), &number)| {
+            let (addr, subnet) = (source.addr(), !source.is_whole());
+            Some(KnownCharge { stray, addr, subnet, incident: place(number)? })
         });
         let keys = keys.map(|watch| KnownKey::of(watch, watch.incident.and_then(place)));
         Memory {
@@ -339,7 +348,7 @@ impl Court {
             let told = memory.incidents.get(charge.incident).filter(|told| free && told.is_sane());
             if let Some(running) = told.and_then(|told| self.resume(told)) {
                 places[charge.incident] = Some(running);
-                self.charged.insert((charge.stray, charge.addr), running);
+                self.charged.insert((charge.stray, charge.source()), running);
             }
         }
         (keys, places.iter().flatten().count())

@@ -49,3 +49,14 @@ fn numbers_that_no_detector_had_are_refused() {
 fn a_signal_keeps_its_name() {
     assert_eq!((signal("cusum"), signal("something newer")), ("cusum", "kept"));
 }
+
+#[test]
+fn what_is_charged_is_an_address_or_a_64() {
+    let of = |text: &str| serde_json::from_str::<KnownCharge>(text).unwrap().source();
+    let one = Prefix::whole("2001:db8:1:2::".parse().unwrap());
+    // From before there were any.
+    assert_eq!(of(r#"{"stray":false,"addr":"2001:db8:1:2::","incident":0}"#), one);
+    let subnet = of(r#"{"stray":false,"addr":"2001:db8:1:2::7","subnet":true,"incident":0}"#);
+    assert_eq!((subnet.to_string().as_str(), subnet.is_whole()), ("2001:db8:1:2::/64", false));
+    assert!(of(r#"{"stray":false,"addr":"192.0.2.1","subnet":true,"incident":0}"#).is_whole());
+}

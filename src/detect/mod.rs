@@ -13,6 +13,7 @@ pub mod backlog;
 mod classify;
 mod discovery;
 mod docket;
+mod drought;
 mod episode;
 mod hash;
 mod heavy;
@@ -26,11 +27,14 @@ mod occupancy;
 mod probe;
 mod queues;
 mod recommend;
+mod scanner;
 mod scans;
 mod served;
+mod settings;
 mod slots;
 mod sources;
 mod statistic;
+mod subnets;
 mod tally;
 mod tell;
 mod watch;
@@ -162,8 +166,15 @@ impl Detector {
         self.folded += std::mem::take(&mut observations.folded);
         let answers = std::mem::take(&mut observations.answers);
         court.served.absorb(&mut observations.served);
-        court.scans.absorb(&court.hash, &observations.probes, &observations.strays, answers);
+        court.scans.absorb(
+            &court.hash,
+            &observations.probes,
+            &observations.strays,
+            &observations.completions,
+            answers,
+        );
         observations.probes.clear();
+        observations.completions.clear();
         observations.strays.clear();
         if observations.generation != court.ledger.generation {
             observations.generation = court.ledger.generation;

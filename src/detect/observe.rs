@@ -9,8 +9,9 @@ use super::heavy::Heavy;
 use super::probe::{Destination, Failure, Probe, Stray};
 use super::queues::Notes;
 use super::served::Noted;
-use super::slots::{Looks, Slots};
+use super::slots::Slots;
 use super::sources::{SketchPool, SourceHash};
+use super::subnets::Completions;
 use super::tally::{Count, Gauge, PATIENCE, Tally};
 use crate::config::ServerConfig;
 use crate::config::detect::{Allowance, DetectConfig, Side};
@@ -52,6 +53,8 @@ pub struct Observations {
     pub(super) sketches: SketchPool,
     pub(super) probes: Heavy<Probe>,
     pub(super) strays: Heavy<Stray>,
+    /// Completed handshakes by the /64 of who opened them.
+    pub(super) completions: Completions,
     /// Solicited SYN-ACKs, and unsolicited ones: what share of the conversation the tap sees.
     pub(super) answers: (u64, u64),
     /// The list of known servers it works by.
@@ -83,6 +86,7 @@ impl Observations {
             sketches: SketchPool::new(THREAD_SKETCHES),
             probes: Heavy::new(PROBE_SETS),
             strays: Heavy::new(STRAY_SETS),
+            completions: Completions::default(),
             answers: (0, 0),
             generation: 0,
             allow: config.allow.clone(),
@@ -167,10 +171,6 @@ impl EventSink for Observations {
             EventKind::Closed {
                 outcome: Outcome::Reset, state: HandshakeState::SynSent, overdue, ..
             } if !overdue => Some(Failure::Unanswered),
-            EventKind::Closed { outcome: Outcome::Completed, .. } => {
-                self.served.note(self.hash.source(flow.orig.addr));
-                None
-            }
             EventKind::UnsolicitedSynAck | EventKind::UnsolicitedRst => {
                 let reset = matches!(event.kind, EventKind::UnsolicitedRst);
                 self.answers.1 += u64::from(!reset);
@@ -190,6 +190,11 @@ impl EventSink for Observations {
                 return;
             }
             EventKind::Mismatched { .. } => return,
+            EventKind::Closed { outcome: Outcome::Completed, .. } => {
+                self.completions.note(&self.hash, flow.orig.addr, weight);
+                self.served.note(self.hash.source(flow.orig.addr));
+                None
+            }
             EventKind::Opened
             | EventKind::Untracked
             | EventKind::SynRetransmitted { .. }
@@ -197,15 +202,20 @@ impl EventSink for Observations {
             | EventKind::SynAckRetransmitted { .. }
             | EventKind::Closed { .. } => None,
         };
+        // Whoever takes his own place again and again floods, and is no scanner: one who asks anew asks the same.
+        let superseded =
+            matches!(event.kind, EventKind::Closed { outcome: Outcome::Superseded, overdue: false, .. });
         self.answers.0 += u64::from(matches!(event.kind, EventKind::Answered { .. }));
         let (mut allowed, mut source) = (false, None);
-        if let Some(failure) = failure {
+        if failure.is_some() || superseded {
             allowed = !self.allow.is_empty() && self.is_allowed(flow);
             if !allowed {
                 let addr = flow.orig.addr;
                 let hash = self.hash.addr(addr);
-                self.note_failure(flow, hash, failure, weight);
-                if failure != Failure::Refused {
+                if let Some(failure) = failure {
+                    self.note_failure(flow, hash, failure, weight);
+                }
+                if failure != Some(Failure::Refused) {
                     let each = self.hash.source_of(addr, hash);
                     source = Some(SourceHash { each, site: self.hash.site(addr) });
                 }
@@ -224,27 +234,13 @@ impl EventSink for Observations {
                 slot.tally.count(Count::Sketched, 1);
                 // Only at what never answers does it matter who calls.
                 if slot.tally[Count::Answered] == 0 {
-                    look(&mut slot.looks, event, || self.served.knows(source.each));
+                    slot.looks.note(event, || self.served.knows(source.each));
                 }
             }
             record(&mut slot.tally, event, allowed);
         } else {
             record(&mut self.other, event, allowed);
         }
-    }
-}
-
-/// Notes what a call without an answer looks like, in the grace age of which its SYN did not come again.
-#[inline]
-fn look(looks: &mut Looks, event: &HandshakeEvent, is_known: impl FnOnce() -> bool) {
-    let EventKind::Overdue { state: HandshakeState::SynSent, syn_retransmissions: 0, bare, .. } = event.kind
-    else {
-        return;
-    };
-    if bare {
-        looks.bare = looks.bare.saturating_add(1);
-    } else if is_known() {
-        looks.known = looks.known.saturating_add(u16::try_from(event.weight).unwrap_or(u16::MAX));
     }
 }
 
@@ -373,7 +369,7 @@ fn close(
         Outcome::Reset if !overdue && !allowed => {
             tally.count(Count::Abandoned, weight);
         }
-        Outcome::Superseded if !overdue => tally.count(Count::Superseded, weight),
+        Outcome::Superseded if !overdue && !allowed => tally.count(Count::Superseded, weight),
         Outcome::Evicted if !overdue => tally.count(Count::Evicted, weight),
         Outcome::Reset
         | Outcome::Superseded

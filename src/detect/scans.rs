@@ -2,21 +2,22 @@
 //!
 //! Charged to the source, so that servers need not alarm for it. Fixed memory; sketches, never lists of addresses.
 
-use super::classify::SourceFeatures;
 use super::hash::KeyedHash;
 use super::heavy::{Heavy, Restart};
 use super::incident::IncidentKind;
 use super::probe::{Failure, Merge, Probe, Stray};
+use super::scanner::SourceFeatures;
 use super::sources::{Distinct, SOURCE_REGISTERS, SourceSet};
 use super::statistic::BINS_PER_SECOND;
-use crate::config::detect::DetectConfig;
+use super::subnets::{Completions, Subnets};
+use crate::config::detect::{DetectConfig, Prefix};
 use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// Bins of half a window: scans are judged over the last 30 to 60 s.
-const HALF: u64 = 60;
+pub(super) const HALF: u64 = 60;
 /// Bins of half the long window: slow scans, over the last 5 to 10 minutes.
-const LONG_HALF: u64 = 600;
+pub(super) const LONG_HALF: u64 = 600;
 /// How much more a slow scan must touch in the long window.
 const LONG_FACTOR: f64 = 2.0;
 
@@ -77,9 +78,65 @@ impl Sliding<Probe> {
 /// One source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SourceState {
-    pending: Probe,
+    pub(super) pending: Probe,
     short: Sliding<Probe>,
     long: Sliding<Probe>,
+}
+
+/// What a source that did something in a bin is found to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judged {
+    pub(super) kind: IncidentKind,
+    pub(super) events: f64,
+    pub(super) seen: SourceFeatures,
+    /// Judged over the long window.
+    pub(super) slow: bool,
+    /// The lowest address it failed at within the last minute.
+    lowest: Option<IpAddr>,
+}
+
+impl SourceState {
+    /// Takes what is pending in, and judges it with what was before; `factor` times as much as usual must be reached.
+    pub(super) fn judge(&mut self, bin: u64, config: &DetectConfig, factor: f64) -> Option<Judged> {
+        let events = f64::from(self.pending.total());
+        if events == 0.0 {
+            return None;
+        }
+        self.short.add(bin, HALF, &self.pending);
+        self.long.add(bin, LONG_HALF, &self.pending);
+        let refused = f64::from(self.pending.of(Failure::Refused));
+        self.pending.restart();
+        let rates = [events, events - refused].map(|failures| failures * BINS_PER_SECOND);
+        let (ports, hosts) = (factor * f64::from(config.scan_ports), factor * f64::from(config.scan_hosts));
+        // Most sources fail a few times at most: their sketches need not be read.
+        if f64::from(self.long.failed()) < ports.min(hosts) {
+            return None;
+        }
+        let recent = self.short.both();
+        let mut seen = features(&recent, rates);
+        let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
+        let slow = kind.is_none();
+        if slow {
+            let long = features(&self.long.both(), rates);
+            kind = long.verdict(LONG_FACTOR * ports, LONG_FACTOR * hosts, config.source_flood_rate);
+            seen = long;
+        }
+        Some(Judged { kind: kind?, events, seen, slow, lowest: recent.lowest })
+    }
+
+    /// Different servers that it failed at within the long window.
+    pub(super) fn servers(&self) -> f64 {
+        self.long.both().reached().0
+    }
+}
+
+impl Judged {
+    /// In words that are told of a source.
+    pub(super) fn finding(self, source: Prefix) -> Finding {
+        let Self { kind, events, seen, lowest, .. } = self;
+        let victim = lowest.filter(|_| kind == IncidentKind::DirectFlood && seen.hosts < 1.5);
+        Finding { source, victim, kind, events, figures: Figures::Source(seen) }
+    }
 }
 
 impl Restart for SourceState {
@@ -103,11 +160,11 @@ impl Restart for StrayState {
     }
 }
 
-/// What a bin said about one address.
+/// What a bin said about one address, or about the addresses of one /64.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Finding {
-    /// The address.
-    pub(super) addr: IpAddr,
+    /// The address, as a prefix of its full length; or the /64.
+    pub(super) source: Prefix,
     /// The one host it does it to, where that is what matters.
     pub(super) victim: Option<IpAddr>,
     /// What it is doing.
@@ -140,6 +197,7 @@ pub(super) enum Figures {
 #[derive(Debug)]
 pub(super) struct Scans {
     sources: Heavy<SourceState>,
+    subnets: Subnets,
     strays: Heavy<StrayState>,
     /// Places that changed in this bin; one may be named twice.
     touched: Vec<usize>,
@@ -177,6 +235,7 @@ impl Scans {
     pub(super) fn new() -> Self {
         Self {
             sources: Heavy::new(SOURCE_SETS),
+            subnets: Subnets::new(),
             strays: Heavy::new(STRAY_SETS),
             touched: Vec::new(),
             touched_strays: Vec::new(),
@@ -189,19 +248,21 @@ impl Scans {
     /// Adds a thread's part.
     pub(super) fn absorb(
         &mut self,
-        hash: &KeyedHash,
+        hash_of: &KeyedHash,
         probes: &Heavy<Probe>,
         strays: &Heavy<Stray>,
+        completions: &Completions,
         answers: (u64, u64),
     ) {
         for entry in probes.entries() {
-            let hash = hash.addr(entry.addr);
+            let hash = hash_of.addr(entry.addr);
             let (place, state) = self.sources.touch(hash, entry.addr, entry.count, entry.error);
             state.pending.merge(&entry.value);
             self.touched.push(place);
         }
+        self.subnets.absorb(hash_of, probes, completions);
         for entry in strays.entries() {
-            let hash = hash.addr(entry.addr);
+            let hash = hash_of.addr(entry.addr);
             let (place, state) = self.strays.touch(hash, entry.addr, entry.count, entry.error);
             state.pending.merge(&entry.value);
             self.touched_strays.push(place);
@@ -217,37 +278,16 @@ impl Scans {
         self.sketched.clear();
         for place in self.touched.drain(..) {
             let Some(entry) = self.sources.at_mut(place) else { continue };
-            let state = &mut entry.value;
-            let events = f64::from(state.pending.total());
-            if events == 0.0 {
-                continue;
-            }
-            state.short.add(bin, HALF, &state.pending);
-            state.long.add(bin, LONG_HALF, &state.pending);
-            let refused = f64::from(state.pending.of(Failure::Refused));
-            state.pending.restart();
-            let rates = [events, events - refused].map(|failures| failures * BINS_PER_SECOND);
-            let (ports, hosts) = (f64::from(config.scan_ports), f64::from(config.scan_hosts));
-            // Most sources fail a few times at most: their sketches need not be read.
-            if f64::from(state.long.failed()) < ports.min(hosts) {
-                continue;
-            }
-            let recent = state.short.both();
-            let mut seen = features(&recent, rates);
-            let mut kind = seen.verdict(ports, hosts, config.source_flood_rate);
-            if kind.is_none() {
-                let long = features(&state.long.both(), rates);
-                kind = long.verdict(LONG_FACTOR * ports, LONG_FACTOR * hosts, config.source_flood_rate);
-                seen = long;
-            }
-            let Some(kind) = kind else { continue };
-            let source = hash.source(entry.addr);
+            let Some(judged) = entry.value.judge(bin, config, 1.0) else { continue };
+            findings.push(judged.finding(Prefix::whole(entry.addr)));
+        }
+        self.subnets.judge(bin, hash, config, &self.sources, &mut findings);
+        for finding in &findings {
+            let source = hash.source(finding.source.addr());
             self.suspects.insert(source);
             self.sketched.insert(source);
-            let victim = recent.lowest.filter(|_| kind == IncidentKind::DirectFlood && seen.hosts < 1.5);
-            findings.push(Finding { addr: entry.addr, victim, kind, events, figures: Figures::Source(seen) });
         }
-        findings.sort_by_key(|finding| finding.addr);
+        findings.sort_by_key(|finding| finding.source);
         findings
     }
 
@@ -299,14 +339,14 @@ impl Scans {
             let syn_acks = f64::from(all.syn_acks[side]);
             let figures = Figures::Stray { answers, syn_acks, peers, sent: side == 0 };
             findings.push(Finding {
-                addr: entry.addr,
+                source: Prefix::whole(entry.addr),
                 victim: None,
                 kind: IncidentKind::Backscatter,
                 events,
                 figures,
             });
         }
-        findings.sort_by_key(|finding| finding.addr);
+        findings.sort_by_key(|finding| finding.source);
         findings
     }
 
@@ -320,9 +360,11 @@ impl Scans {
     #[cfg(test)]
     pub(super) const fn bytes() -> usize {
         use super::heavy::{Entry, WAYS};
+        use super::subnets::SUBNET_SETS;
         let per_key = size_of::<u64>() + size_of::<u32>() + size_of::<u16>() + 2;
-        SOURCE_SETS * WAYS * (size_of::<Entry<SourceState>>() + per_key + 32)
+        (SOURCE_SETS + SUBNET_SETS) * WAYS * (size_of::<Entry<SourceState>>() + per_key + 32)
             + STRAY_SETS * WAYS * (size_of::<Entry<StrayState>>() + per_key)
+            + 5 * Completions::bytes()
     }
 }
 

@@ -21,8 +21,12 @@ mod callers;
 mod floods;
 #[path = "scenario_tests/lookalikes.rs"]
 mod lookalikes;
+#[path = "scenario_tests/scans.rs"]
+mod scans;
 #[path = "scenario_tests/sensor.rs"]
 mod sensor;
+#[path = "scenario_tests/services.rs"]
+mod services;
 
 /// What becomes of an attempt.
 #[derive(Clone, Copy)]
@@ -43,6 +47,11 @@ enum Fate {
     ThirdTry,
     /// Completes, but the server repeats its SYN-ACK for want of room to accept.
     NotAccepted,
+    /// Answered only after so many seconds, past the grace age, and then completes; what came again meanwhile is answered as late, or
+    /// dropped.
+    Late { after: f64, copies: bool },
+    /// Another SYN with another sequence number takes its place after so many seconds, within the grace age.
+    Superseded(f64),
 }
 
 struct Traffic {
@@ -157,6 +166,25 @@ impl Traffic {
                 self.say(t + 3.02, flow, answered(3.02, true));
                 self.say(t + 3.04, flow, closed(Outcome::Completed, SynReceived, 3.04, true));
             }
+            Fate::Late { after: late, copies } => {
+                for (count, after) in [(1, 1.0), (2, 3.0), (3, 7.0)].into_iter().filter(|(_, t)| *t < late) {
+                    self.say(t + after, flow, syn_again(count, after));
+                    if copies {
+                        let kind =
+                            EventKind::SynAckRetransmitted { after_ack: true, age: secs(after), count };
+                        self.say(t + late + after, flow, kind);
+                    }
+                    if copies && count == 2 {
+                        self.say(t + late + after, flow, EventKind::NotTaken { overdue: true });
+                    }
+                }
+                self.say(t + GRACE, flow, overdue(SynSent, 1));
+                self.say(t + late, flow, answered(late, true));
+                self.say(t + late + 0.02, flow, closed(Outcome::Completed, SynReceived, late + 0.02, true));
+            }
+            Fate::Superseded(after) => {
+                self.say(t + after, flow, closed(Outcome::Superseded, SynSent, after, false));
+            }
             Fate::NotAccepted => {
                 self.say(t + 0.01, flow, answered(0.01, false));
                 self.say(t + 0.02, flow, closed(Outcome::Completed, SynReceived, 0.02, false));
@@ -269,7 +297,7 @@ impl Run {
     }
 
     fn no_flood(&self) {
-        let flood = self.kinds().into_iter().find(|(kind, _)| super::docket::is_flood(*kind));
+        let flood = self.kinds().into_iter().find(|(kind, _)| super::classify::is_flood(*kind));
         assert!(flood.is_none(), "{:#?}", self.brief());
     }
 

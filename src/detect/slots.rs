@@ -7,6 +7,7 @@ use super::hash::KeyedHash;
 use super::sources::SourceSet;
 use super::tally::Tally;
 use crate::decode::segment::Endpoint;
+use crate::track::event::{EventKind, HandshakeEvent, HandshakeState};
 
 /// Unresolved attempts at what did not answer in this tick: how many may be calls of real clients, and how many cannot. Saturating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,6 +19,21 @@ pub(super) struct Looks {
 }
 
 impl Looks {
+    /// Notes one whose SYN did not come again within its grace age.
+    #[inline]
+    pub(super) fn note(&mut self, event: &HandshakeEvent, is_known: impl FnOnce() -> bool) {
+        let EventKind::Overdue { state: HandshakeState::SynSent, syn_retransmissions: 0, bare, .. } =
+            event.kind
+        else {
+            return;
+        };
+        if bare {
+            self.bare = self.bare.saturating_add(1);
+        } else if is_known() {
+            self.known = self.known.saturating_add(u16::try_from(event.weight).unwrap_or(u16::MAX));
+        }
+    }
+
     /// Adds those of another thread.
     pub(super) fn add(&mut self, other: Self) {
         self.known = self.known.saturating_add(other.known);

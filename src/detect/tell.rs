@@ -4,9 +4,10 @@
 
 pub(super) mod queue;
 
-use super::classify::{EACH_PORT, Features, share};
+use super::classify::{Features, share};
 use super::incident::{Evidence, Incident, IncidentKind, Scope, ServerMode, ServerView, Severity};
 use super::ledger::Key;
+use super::scanner::EACH_PORT;
 use super::scans::{Figures, Finding};
 use super::statistic::{BINS_PER_SECOND, threshold};
 use super::watch::Watch;
@@ -240,6 +241,8 @@ pub(super) fn view(
 
 /// An incident of one source, or of one address with unsolicited answers.
 pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &DetectConfig) -> Incident {
+    let whole = finding.source.is_whole();
+    let source = if whole { finding.source.addr().to_string() } else { finding.source.to_string() };
     let (evidence, sources, rate) = match finding.figures {
         Figures::Source(seen) => (
             vec![
@@ -249,7 +252,7 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
                     f64::from(config.scan_ports),
                     format!(
                         "{} failed at about {:.0} ports of {:.0} hosts ({:.0} different ports), {:.0} attempts in all",
-                        finding.addr, seen.servers, seen.hosts, seen.ports, seen.failed
+                        source, seen.servers, seen.hosts, seen.ports, seen.failed
                     ),
                 ),
                 signal(
@@ -292,8 +295,7 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
                 answers,
                 f64::from(config.backscatter),
                 format!(
-                    "{} {} {answers:.0} answers ({syn_acks:.0} SYN-ACKs) within a minute for which no SYN was seen, {} about {peers:.0} addresses",
-                    finding.addr,
+                    "{source} {} {answers:.0} answers ({syn_acks:.0} SYN-ACKs) within a minute for which no SYN was seen, {} about {peers:.0} addresses",
                     if sent { "sent" } else { "got" },
                     if sent { "to" } else { "from" },
                 ),
@@ -305,8 +307,8 @@ pub(super) fn of_source(finding: &Finding, now: Timestamp, loss: f64, config: &D
     Incident {
         id: String::new(),
         kind: finding.kind,
-        scope: Scope::Host,
-        server: finding.victim.unwrap_or(finding.addr).to_string(),
+        scope: if whole { Scope::Host } else { Scope::Prefix },
+        server: finding.victim.map_or(source, |victim| victim.to_string()),
         severity: if finding.kind == IncidentKind::DirectFlood {
             Severity::Critical
         } else {

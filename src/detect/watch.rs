@@ -3,12 +3,12 @@
 //! Keeps and sums; the verdict is reached elsewhere.
 
 use super::backlog::Reading;
+use super::drought::{Drought, Lateness};
 use super::ledger::Key;
+pub(super) use super::settings::{Settings, is_one_server};
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::{Baseline, Cusum, Mean};
 use super::tally::{CLASSES, Count, Gauge, Tally};
-use crate::config::ServerConfig;
-use crate::config::detect::{DetectConfig, Prefix, Rule, Side};
 use std::time::Duration;
 
 /// Bins of half a sliding window: features look at the last 5 to 10 s.
@@ -16,72 +16,14 @@ pub(super) const WINDOW: u64 = 10;
 /// Bins of half the window of distinct sources: the last 30 to 60 s.
 const SOURCE_WINDOW: u64 = 60;
 
+/// Bins within which units must come for what they say to be of now: 2 s, as far as two looks at an incident are apart.
+const RECENT: u64 = 4;
+
 /// Bins whose totals are remembered: longer than the longest grace age.
 const PAST: u64 = 16;
 
 /// Time constant of [`Watch::busy`], bins.
 pub(super) const BUSY_BINS: f64 = 60.0;
-
-/// Settings of one key, after rules.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Settings {
-    pub(super) false_alarm_interval: Duration,
-    pub(super) floor: f64,
-    pub(super) critical_rate: f64,
-    pub(super) occupancy: f64,
-    pub(super) observe: bool,
-    /// Size of the SYN queue, where configured.
-    pub(super) backlog: Option<u64>,
-    /// Allow-listed as a server: number of the allowance.
-    pub(super) allowance: Option<usize>,
-    /// Number of the configured server it is, and whether it is all of it (one address and port).
-    pub(super) configured: Option<(usize, bool)>,
-}
-
-impl Settings {
-    /// Those of a key: the defaults, changed by the most specific rule that matches.
-    pub(super) fn of(key: Key, config: &DetectConfig, servers: &[ServerConfig]) -> Self {
-        let port = if let Key::Server(at) = key { Some(at.port) } else { None };
-        let covers = |prefix: Prefix, wanted: Option<u16>| {
-            let inside = match key {
-                Key::Site(site) => prefix.len() <= site.len() && prefix.contains(site.addr()),
-                Key::Server(_) | Key::Host(_) => key.addr().is_some_and(|addr| prefix.contains(addr)),
-                Key::Sensor => false,
-            };
-            inside && (wanted.is_none() || wanted == port)
-        };
-        let rule: Option<&Rule> = config
-            .rules
-            .iter()
-            .filter(|rule| covers(rule.prefix, rule.port))
-            .max_by_key(|rule| (rule.prefix.len(), rule.port.is_some()));
-        let (index, server) = servers
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| port.is_some() && covers(Prefix::new(s.address, s.prefix_len), s.port))
-            .max_by_key(|(_, s)| (s.prefix_len, s.port.is_some()))
-            .unzip();
-        Self {
-            false_alarm_interval: rule
-                .and_then(|r| r.false_alarm_interval)
-                .unwrap_or(config.false_alarm_interval),
-            floor: rule.and_then(|r| r.floor).unwrap_or(config.floor) as f64,
-            critical_rate: rule.and_then(|r| r.critical_rate).unwrap_or(config.critical_rate),
-            occupancy: rule.and_then(|r| r.occupancy).unwrap_or(config.occupancy),
-            observe: rule.and_then(|r| r.observe).unwrap_or(config.observe),
-            backlog: server.and_then(|s: &ServerConfig| s.backlog),
-            allowance: config.allow.iter().position(|allowance| {
-                allowance.side == Side::Server && covers(allowance.prefix, allowance.port)
-            }),
-            configured: index.map(|i| (i, server.is_some_and(is_one_server))),
-        }
-    }
-}
-
-/// Whether a configured server is one address and port.
-pub(super) fn is_one_server(server: &ServerConfig) -> bool {
-    server.port.is_some() && server.prefix_len >= if server.address.is_ipv4() { 32 } else { 128 }
-}
 
 /// One watched key.
 #[derive(Debug)]
@@ -117,10 +59,12 @@ pub(super) struct Watch {
     pub(super) held: f64,
     /// Bins in a row with an alarm that was not raised.
     pub(super) alarming: u32,
+    /// When they began, its grace age was shorter than a stack waits before it sends its SYN again.
+    pub(super) near: bool,
     /// Flood units of the last bin.
     pub(super) last_units: f64,
-    /// Of the last bin: attempts, completed, failed in any way.
-    pub(super) latest: [u32; 3],
+    /// Of the last bin: attempts, completed, failed in any way, turned out well past the grace age.
+    pub(super) latest: [u32; 4],
     /// The last bin it was brought up to.
     pub(super) bin: u64,
     /// The first bin its window may know of.
@@ -150,10 +94,10 @@ pub(super) struct Watch {
     pub(super) times: [f64; CLASSES],
     /// Ever sent a SYN-ACK.
     pub(super) answers: bool,
-    /// Log-likelihood ratio of "nothing completes any more".
-    pub(super) silence: f64,
-    /// Log-likelihood ratio of a tenth of the usual completions against all of them.
-    pub(super) drought: f64,
+    /// Evidence that nothing completes any more.
+    pub(super) drought: Drought,
+    /// What turns out well after its grace age.
+    pub(super) lateness: Lateness,
     /// Usual share of attempts that complete.
     pub(super) success: Mean,
     /// Highest embryonic count in peace, fading.
@@ -201,8 +145,9 @@ impl Watch {
             fates: [0.0; 2],
             held: f64::INFINITY,
             alarming: 0,
+            near: false,
             last_units: 0.0,
-            latest: [0; 3],
+            latest: [0; 4],
             bin,
             born: bin,
             made: bin,
@@ -218,8 +163,8 @@ impl Watch {
             each_bin: [0.0; 2],
             times: [0.0; CLASSES],
             answers: false,
-            silence: 0.0,
-            drought: 0.0,
+            drought: Drought::default(),
+            lateness: Lateness::default(),
             success: Mean::default(),
             usual_occupancy: 0.0,
             queue: None,
@@ -269,10 +214,11 @@ impl Watch {
         for (pace, what) in self.pace.iter_mut().zip([Count::Attempts, Count::Completed]) {
             *pace = *pace * 0.7 + tally.of(what) * 0.3;
         }
+        self.lateness.take(tally);
         self.each_bin = self.each_bin.map(|mean| mean * 0.7);
         let taken = tally.of(Count::Completed) - tally.of(Count::NotTaken);
         self.busy = (self.busy + (taken - self.busy) / BUSY_BINS).max(0.0);
-        self.latest = [tally[Count::Attempts], tally[Count::Completed], failed];
+        self.latest = [tally[Count::Attempts], tally[Count::Completed], failed, tally[Count::Late]];
         self.past[(bin % PAST) as usize] = [bin, self.totals[0], self.totals[1]];
     }
 
@@ -296,16 +242,23 @@ impl Watch {
         self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
     }
 
+    /// Whether units come as they did over the last bins, in two seconds of them: what only decays is over.
+    pub(super) fn goes_on(&self) -> bool {
+        let lately = (0..RECENT).map(|back| self.ring[(self.bin.wrapping_sub(back) % WINDOW) as usize]);
+        lately.sum::<f64>() >= 0.5 * self.recent * RECENT as f64
+    }
+
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
     pub(super) fn roll(&mut self, bin: u64) {
         let idle = bin.saturating_sub(self.bin + 1);
         if idle > 0 {
-            self.dry(idle as f64, 0.0);
+            self.drought.pause(idle as f64, self.completed.value());
             for passed in 0..idle.min(WINDOW) {
                 self.ring[((bin - 1 - passed) % WINDOW) as usize] = 0.0;
             }
             let fade = 0.7_f64.powf(idle.min(1000) as f64);
             self.pace = self.pace.map(|pace| pace * fade);
+            self.lateness.fade(fade);
             self.each_bin = self.each_bin.map(|mean| mean * fade);
             self.busy *= (1.0 - 1.0 / BUSY_BINS).powf(idle.min(1000) as f64);
             if self.incident.is_none() && self.cusum.largest() == 0.0 {
@@ -324,12 +277,6 @@ impl Watch {
             self.units = [0.0, if passed < 2 * WINDOW { self.units[0] } else { 0.0 }];
             self.window_began = bin - passed % WINDOW;
         }
-    }
-
-    /// Weighs `bins` bins with so many completions in all: Poisson, a tenth of the usual mean against the usual.
-    pub(super) fn dry(&mut self, bins: f64, completed: f64) {
-        let usual = self.completed.value() * bins;
-        self.drought = (self.drought + 0.9 * usual - completed * 10_f64.ln()).clamp(0.0, 100.0);
     }
 
     /// Brings the sources' window up to a bin.

@@ -2,8 +2,8 @@
 //!
 //! Reads and weighs; raises nothing.
 
-use super::classify::Features;
-use super::docket::is_flood;
+use super::classify::{Features, MOST, is_flood};
+use super::drought::Drought;
 use super::incident::{IncidentKind, Severity};
 use super::scans::SCANNERS;
 use super::statistic::{BIN, BINS_PER_SECOND, threshold};
@@ -27,9 +27,7 @@ const CROWD: f64 = 2.0;
 /// may not end it.
 const RELAX: f64 = 1.001_156;
 
-/// A stack sends its SYN again after a second (RFC 6298 section 2), or once that has passed beyond the grace age: for half of what rises
-/// within three bins it is due by then.
-const STACK_TIMER: Duration = Duration::from_secs(1);
+/// Bins within which the second SYN is due of half of what rises at a near server.
 const NOT_DUE: u64 = 3;
 /// Share of unresolved attempts whose SYN comes again where clients are farther away than that: the rest is too young.
 const REPEATED_BY_FAR: f64 = 0.3;
@@ -37,6 +35,10 @@ const REPEATED_BY_FAR: f64 = 0.3;
 /// by then.
 const FAR: u64 = 8;
 const LATE_BY_FAR: f64 = 0.25;
+/// When a stack sends a SYN again (RFC 6298 section 2).
+const RESENT: Duration = Duration::from_secs(1);
+/// Within so long of an alarm, which comes when the shortest grace age is over, most of them have.
+const LISTENED: Duration = Duration::from_secs(2);
 
 impl Watch {
     /// Flood units of one bin, just taken in: what was left unresolved and did not turn out well.
@@ -154,6 +156,7 @@ impl Watch {
         let tally = self.latest;
         self.attempts.learn(f64::from(tally[0]), 1);
         self.completed.learn(f64::from(tally[1]), 1);
+        self.lateness.learn(f64::from(tally[3]), self.completed.bins());
         let ended = f64::from(tally[1]) + f64::from(tally[2]);
         if ended > 0.0 {
             self.success.learn(f64::from(tally[1]) / ended, 1);
@@ -161,16 +164,13 @@ impl Watch {
         self.usual_occupancy = self.lingering().max(self.usual_occupancy * 0.9999);
     }
 
-    /// The Bernoulli likelihood ratio of "a twentieth completes" against the usual share.
+    /// Takes what completed and what failed in the last bin for evidence of an outage.
     pub(super) fn weigh_silence(&mut self) {
-        self.dry(1.0, f64::from(self.latest[1]));
-        if self.success.bins() < 20.0 || self.success.value() < 0.5 {
-            return;
+        let [_, completed, failed, _] = self.latest.map(f64::from);
+        self.drought.dry(completed, self.completed.value());
+        if self.success.bins() >= 20.0 && self.success.value() >= 0.5 {
+            self.drought.fail(completed, failed, self.success.value().min(0.98));
         }
-        let p = self.success.value().min(0.98);
-        let [_, good, bad] = self.latest.map(f64::from);
-        let llr = bad * (0.95 / (1.0 - p)).ln() + good * (0.05 / p).ln();
-        self.silence = (self.silence + llr).clamp(0.0, 100.0);
     }
 
     /// Embryonic attempts now.
@@ -196,7 +196,9 @@ impl Watch {
             usual_completed: self.completed.value() * bins,
             completing: self.pace[1] * bins,
             attempting: self.pace[0] * bins,
-            dry: self.drought >= threshold(self.settings.false_alarm_interval, 1),
+            dry: self.drought.lasts(threshold(self.settings.false_alarm_interval, 1)),
+            late: self.lateness.beyond(self.both(Count::Late), bins),
+            turning_out: self.lateness.share(),
             alarming: self.alarming,
             units: self.units.iter().sum::<f64>().max(self.pressed()),
             usual_units: self.expected() * bins,
@@ -238,7 +240,7 @@ impl Watch {
     /// clients' stacks send their SYNs again as soon as that is due, and within seconds handshakes complete late.
     pub(super) fn may_be_far(&self, kind: IncidentKind, features: &Features, config: &DetectConfig) -> bool {
         let bins = self.cusum.onset().map_or(u64::MAX, |onset| self.bin.saturating_sub(onset) + 1);
-        let not_due = bins <= NOT_DUE && self.grace(config) < STACK_TIMER;
+        let not_due = bins <= NOT_DUE && self.grace(config) < RESENT;
         let repeated = features.repeated_share() >= REPEATED_BY_FAR;
         let late = self.both(Count::Late) >= LATE_BY_FAR * features.overdue;
         is_flood(kind)
@@ -248,10 +250,25 @@ impl Watch {
             && (not_due || (repeated && (bins <= FAR || late)))
     }
 
+    /// Takes note of whether the bin alarms.
+    pub(super) fn note_alarm(&mut self, alarm: bool, config: &DetectConfig) {
+        self.alarming = if alarm { self.alarming + 1 } else { 0 };
+        // As it was before: what comes late makes the grace age longer.
+        if self.alarming == 1 {
+            self.near = self.grace(config) < RESENT;
+        }
+    }
+
+    /// Whether what raised the alarm is so young that stacks had no time to send it again: at a near server, whose grace age is
+    /// shorter than they wait.
+    pub(super) fn hears_none_again(&self) -> bool {
+        self.near && BIN * self.alarming < LISTENED
+    }
+
     /// What a server has that is no flood and needs no alarm of the statistic.
     pub(super) fn quiet_kind(&self, features: &Features) -> Option<IncidentKind> {
-        // Enough failures that chance is out of the question, and hardly a completion for five seconds.
-        if self.silence >= threshold(self.settings.false_alarm_interval, 1)
+        // Enough failures that chance is out of the question, and hardly a completion for three seconds.
+        if self.drought.fails(threshold(self.settings.false_alarm_interval, 1))
             && features.silent()
             && !features.besieged
             && !self.lives()
@@ -307,10 +324,10 @@ impl Watch {
     /// Whether this bin looks like the end of an incident of this kind.
     pub(super) fn is_calm(&self, kind: IncidentKind, features: &Features, mean: f64) -> bool {
         match kind {
-            IncidentKind::Outage => {
-                features.completed > 0.2 * features.usual_completed || features.attempts < 1.0
+            IncidentKind::Outage => !features.completes_nothing() || features.attempts < 1.0,
+            IncidentKind::AcceptOverflow => {
+                features.answer_after_ack < 1.0 && !self.overflows() && !features.answers_late(MOST)
             }
-            IncidentKind::AcceptOverflow => features.answer_after_ack < 1.0 && !self.overflows(),
             IncidentKind::FlashCrowd => {
                 features.completed < 3.0 * features.usual_completed.max(1.0)
                     && self.recent <= self.upper(mean)
@@ -337,8 +354,7 @@ impl Watch {
         self.incident = None;
         self.alarmed_at = f64::INFINITY;
         self.cusum.reset();
-        self.silence = 0.0;
-        self.drought = 0.0;
+        self.drought = Drought::default();
         self.crowded = 0;
         self.rise = 0.0;
         self.verdict = "within its baseline";

@@ -61,6 +61,7 @@ fn a_segment_belongs_to_the_most_specific_incident() {
         ("host", Scope::Host, "198.51.100.11"),
         ("prefix", Scope::Prefix, "198.51.100.0/24"),
         ("prefix6", Scope::Prefix, "2001:db8:7::/48"),
+        ("sweep", Scope::Prefix, "2001:db8:9:1::/64"),
     ] {
         assert!(roster.hear(&entry(Change::Raised, id, scope, server)), "{id}");
     }
@@ -83,6 +84,8 @@ fn a_segment_belongs_to_the_most_specific_incident() {
         ("198.18.0.1:1", "198.51.100.12:80", "prefix"),
         ("198.18.0.1:1", "198.51.100.10:81", "prefix"),
         ("[2001:db8::2]:1", "[2001:db8:7:8::1]:80", "prefix6"),
+        ("[2001:db8:9:1:a::1]:1", "[2001:db8:7:8::1]:80", "sweep"),
+        ("[2001:db8:9:2:a::1]:1", "[2001:db8:8:8::1]:80", ""),
         ("198.18.0.1:1", "203.0.113.1:80", ""),
     ] {
         assert_eq!(whose(&roster, src, dst), id, "{src} > {dst}");

@@ -113,9 +113,14 @@ impl Targets {
         let server = || ends.iter().find_map(|end| self.servers.get(end));
         let host = || ends.iter().find_map(|end| self.hosts.get(&end.addr));
         let prefix = || {
-            let site = |addr: IpAddr| Prefix::new(addr, if addr.is_ipv4() { 24 } else { 48 });
-            let some = !self.prefixes.is_empty();
-            ends.iter().filter(|_| some).find_map(|end| self.prefixes.get(&site(end.addr)))
+            if self.prefixes.is_empty() {
+                return None;
+            }
+            let find =
+                |of: fn(IpAddr) -> Prefix| ends.iter().find_map(|end| self.prefixes.get(&of(end.addr)));
+            // The /64 that scans, before the site that it belongs to, or that it scans.
+            find(|addr| Prefix::new(addr, 64))
+                .or_else(|| find(|addr| Prefix::new(addr, if addr.is_ipv4() { 24 } else { 48 })))
         };
         server().or_else(host).or_else(prefix).copied().or(self.sensor)
     }

@@ -187,7 +187,7 @@ fn a_few_sources_that_hammer_an_address_never_seen_stay_a_flood() {
         }
         let run = traffic.run(&defaults(), &[], 60.0, 1);
         assert!(
-            run.kinds().iter().any(|(kind, _)| super::super::docket::is_flood(*kind)),
+            run.kinds().iter().any(|(kind, _)| super::super::classify::is_flood(*kind)),
             "{sources} {each}"
         );
     }

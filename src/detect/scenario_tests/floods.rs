@@ -245,3 +245,54 @@ fn the_evidence_keeps_up_with_the_flood() {
     assert!(first < 100.0, "{first}");
     assert!((last - 500.0).abs() < 100.0, "{last}");
 }
+
+#[test]
+fn a_few_sources_that_take_their_own_place_again_and_again_are_a_direct_flood() {
+    // One fixed source port each: every SYN supersedes the one before it.
+    for (sources, rate) in [(1_u8, 300.0), (4, 300.0), (12, 300.0), (4, 3000.0)] {
+        let mut traffic = Traffic::new(42);
+        traffic.peace(server(1), 0.0, 90.0, 20.0, 0.2);
+        for n in 0..(30.0 * rate) as u32 {
+            let addr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1 + (n % u32::from(sources)) as u8));
+            let next = f64::from(sources) / rate;
+            let t = 30.0 + f64::from(n) / rate;
+            traffic.attempt(t, Endpoint::new(addr, 4000), server(1), Fate::Superseded(next));
+        }
+        let run = traffic.run(&defaults(), &[], 90.0, 1);
+        run.only(IncidentKind::DirectFlood, "198.51.100.1:443");
+        assert!(run.delay(IncidentKind::DirectFlood, 30.0) <= 1.0, "{:#?}", run.brief());
+        // And a few of its clients, of which one in a hundred fails.
+        let seen = run.detector.incidents()[0].distinct_sources;
+        assert!((u64::from(sources)..u64::from(sources) + 20).contains(&seen), "{seen} for {sources}");
+    }
+}
+
+#[test]
+fn a_flood_that_is_over_keeps_its_kind() {
+    for (sources, rate, lasts) in [
+        (32_u32, 200.0, 20.0),
+        (32, 500.0, 20.0),
+        (32, 1000.0, 30.0),
+        (32, 4000.0, 10.0),
+        (100, 2000.0, 30.0),
+    ] {
+        let mut traffic = Traffic::new(43);
+        traffic.peace(server(1), 0.0, 200.0, 50.0, 0.5);
+        traffic.arrivals(100.0, 100.0 + lasts, rate, |traffic, t| {
+            let host = 0xC612_0000 + (traffic.unit() * f64::from(sources)) as u32;
+            let port = 1024 + (traffic.unit() * 60_000.0) as u16;
+            let source = Endpoint::new(IpAddr::V4(Ipv4Addr::from_bits(host)), port);
+            traffic.attempt(t, source, server(1), Fate::Abandoned { repeats: true });
+        });
+        let run = traffic.run(&defaults(), &[], 200.0, 1);
+        // The last of them has passed its grace age by then, in a bin that is closed.
+        let stopped = at(100.0 + lasts + GRACE + 0.5);
+        let told = run.journal.iter().take_while(|entry| entry.ts <= stopped).last().expect("it is told");
+        let kinds = run.journal.iter().map(|entry| entry.incident.kind).collect::<Vec<_>>();
+        assert!(
+            run.journal.iter().all(|entry| entry.ts <= stopped || entry.incident.kind == told.incident.kind),
+            "{sources} sources, {rate}/s for {lasts} s: {kinds:?} {:#?}",
+            run.brief()
+        );
+    }
+}

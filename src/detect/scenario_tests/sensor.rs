@@ -201,7 +201,8 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + PROBE_SETS * WAYS * (size_of::<Entry<Probe>>() + 8)
         + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8)
         + crate::detect::queues::Notes::bytes()
-        + crate::detect::served::Noted::bytes();
+        + crate::detect::served::Noted::bytes()
+        + crate::detect::subnets::Completions::bytes();
     // A map entry takes a key, a number and slack.
     let keys = config.max_servers + config.max_hosts + config.max_prefixes + 1;
     let watches =

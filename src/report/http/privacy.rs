@@ -69,12 +69,22 @@ fn words(text: &str, addresses: Addresses, own: Option<&str>) -> String {
     while !rest.is_empty() {
         let end = rest.find(|c| !part(c)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
-        out.push_str(&word(run, addresses, own));
+        let shown = word(run, addresses, own);
+        let kept = shown == run;
+        out.push_str(&shown);
+        // The length of a prefix that is cut or hidden goes with it.
+        let after = if kept { after } else { without_length(after) };
         let plain = after.find(part).unwrap_or(after.len());
         out.push_str(&after[..plain]);
         rest = &after[plain..];
     }
     out
+}
+
+/// What follows an address, without the length that makes a prefix of it.
+fn without_length(after: &str) -> &str {
+    let length = after.strip_prefix('/').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    length.unwrap_or(after)
 }
 
 /// One run of characters that addresses are made of; a full stop or colon behind it is the sentence's.
@@ -124,6 +134,11 @@ mod tests {
                 "0.67 are usual, 1.4 times; 10:42",
                 "0.67 are usual, 1.4 times; 10:42",
                 "0.67 are usual, 1.4 times; 10:42",
+            ),
+            (
+                "2001:db8:1:2::/64 failed at 80 hosts",
+                "2001:db8:1::/48 failed at 80 hosts",
+                "hidden failed at 80 hosts",
             ),
             ("a cafe, dead: beef", "a cafe, dead: beef", "a cafe, dead: beef"),
             ("", "", ""),

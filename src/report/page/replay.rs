@@ -6,7 +6,7 @@
 use super::parts::{self, Cell, bar, class, plural};
 use super::plot::{Band, Plot, Series, rate};
 use super::{STYLE, band_title, embryonic};
-use crate::detect::incident::{Incident, Scope, ServerView};
+use crate::detect::incident::{Incident, IncidentKind, Scope, ServerView};
 use crate::report::history::{Sample, ServerSample, TRACE_STEP};
 use crate::report::snapshot::{Histogram, LATENCY_BOUNDS, Snapshot};
 use crate::report::summary::Replay;
@@ -178,7 +178,9 @@ fn overall<'a>(trace: &Trace<'a>) -> [Plot<'a>; 2] {
     let (history, zero) = (trace.history, trace.zero());
     // Too many bands would hide the lines; those of scans say least.
     let bands = || -> Vec<Band<'a>> {
-        let grave = trace.snapshot.incidents.iter().filter(|incident| incident.scope != Scope::Host);
+        let scan = |kind| matches!(kind, IncidentKind::PortScan | IncidentKind::HostScan);
+        let grave = trace.snapshot.incidents.iter();
+        let grave = grave.filter(|incident| incident.scope != Scope::Host && !scan(incident.kind));
         grave.take(INCIDENTS).map(|incident| trace.band(incident, incident.kind.as_label())).collect()
     };
     [

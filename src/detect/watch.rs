@@ -46,8 +46,8 @@ pub(super) struct Watch {
     pub(super) rise: f64,
     /// Flood units in those stretches.
     pub(super) units: [f64; 2],
-    /// Flood units of the last bins, and their mean, to see an end.
-    ring: [f64; WINDOW as usize],
+    /// Flood units of the last bins, in half of the room that their mean has, to see an end.
+    ring: [f32; WINDOW as usize],
     pub(super) recent: f64,
     /// Attempts and completions a bin, at the pace of about two seconds.
     pub(super) pace: [f64; 2],
@@ -238,14 +238,14 @@ impl Watch {
     pub(super) fn note_units(&mut self, units: f64) {
         self.units[0] += units;
         self.last_units = units;
-        self.ring[(self.bin % WINDOW) as usize] = units;
-        self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
+        self.ring[(self.bin % WINDOW) as usize] = units as f32;
+        self.recent = self.ring.iter().copied().map(f64::from).sum::<f64>() / WINDOW as f64;
     }
 
     /// Whether units come as they did over the last bins, in two seconds of them: what only decays is over.
     pub(super) fn goes_on(&self) -> bool {
         let lately = (0..RECENT).map(|back| self.ring[(self.bin.wrapping_sub(back) % WINDOW) as usize]);
-        lately.sum::<f64>() >= 0.5 * self.recent * RECENT as f64
+        lately.map(f64::from).sum::<f64>() >= 0.5 * self.recent * RECENT as f64
     }
 
     /// Brings windows, means and sums up to a bin, as if nothing had come since.

@@ -67,10 +67,15 @@ pub(super) struct Features {
     pub(super) each_bin: [f64; 2],
     /// Usual flood units a bin.
     pub(super) usual_each_bin: f64,
+    /// Over the time that `sources` are of: unresolved attempts that a stack may have made, of a host those at what never answered;
+    /// attempts whose SYN came again.
+    pub(super) calls: [f64; 2],
     /// Bins of history.
     pub(super) history: f64,
     /// It has sent SYN-ACKs before.
     pub(super) answers: bool,
+    /// It has not, nor completed anything, ever.
+    pub(super) dead: bool,
     /// By the model of its queue, its accept queue is full.
     pub(super) overflows: bool,
     /// By the same model, it is full of entries that nobody acknowledges, and turns SYNs away.
@@ -90,6 +95,8 @@ pub(super) enum Verdict {
     Raise(IncidentKind),
     /// Clients call a server that never answered, on their usual schedule: nothing is raised.
     DeadServer,
+    /// It never answered, and whether its callers are a stack's or a tool's shows within seconds.
+    Listen,
     /// Completions are falling, or late, while no more is asked than usual: an outage, if it lasts.
     Wait,
 }
@@ -108,6 +115,18 @@ const OFTEN: f64 = 5.0;
 /// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
 /// in good faith opens a hundred connections to it each second.
 const HAMMERED: f64 = 1_000.0;
+
+/// So many callers of a dead server at most are a few programs that go on calling it: the servers and agents of one site.
+const PROGRAMS: f64 = 64.0;
+/// Connections each of them opens a bin at most, on average: three a second. A program that tries twice a second opens one.
+const EACH_TRIES: f64 = 1.5;
+/// Calls of each within a minute that show that they go on.
+const AGAIN: f64 = 1.5;
+/// What never answered is listened to, for this many bins, while fewer than so many attempts stay unresolved within 5 to 10 s: 3 s, after
+/// which every stack has sent its SYN again (RFC 1122 section 4.2.3.1 begins with 3 s); programs that pause, for 20 s.
+const LISTEN: u32 = 6;
+const LISTEN_TO_PROGRAMS: u32 = 40;
+const LISTENED_TO: f64 = 100.0;
 
 /// Share of late handshakes that explains what rose: with a flood beside them they are fewer.
 const NEARLY_ALL: f64 = 0.8;
@@ -262,16 +281,44 @@ impl Features {
                 return Verdict::Wait;
             }
         }
-        // Nothing stayed unresolved of late: what is still held is what was, and was called something else then.
-        if self.units <= 0.0 {
+        // Nothing stayed unresolved of late, or for long no more than usual: what is still held is what was, and was called something
+        // else then.
+        if self.units <= 0.0 || (self.alarming > LISTEN && unresolved <= 0.0) {
             return Verdict::Wait;
         }
-        // Never answered, and the SYNs come back as stacks send them: callers of a dead address.
-        let hammered = self.entries > HAMMERED * self.sources;
-        if !self.answers && self.is_repeated() && self.copies == 0.0 && self.completed == 0.0 && !hammered {
-            return Verdict::DeadServer;
+        self.called_in_vain().unwrap_or_else(|| Verdict::Raise(self.flood()))
+    }
+
+    /// What never answered, and is called by real clients.
+    fn called_in_vain(&self) -> Option<Verdict> {
+        if self.answers || self.completed > 0.0 || self.copies > 0.0 || self.entries > HAMMERED * self.sources
+        {
+            return None;
         }
-        Verdict::Raise(self.flood())
+        // All of them were followed, and a stack may have made them: it gives a SYN options.
+        let [calls, returned] = self.calls;
+        let of_stacks = self.dead && calls >= 0.9 * self.entries && self.units <= 2.0 * self.entries;
+        let [entries, sources] = self.each_bin;
+        let seldom = entries <= EACH_TRIES * sources;
+        // The SYNs come back as stacks send them, be it late; or a program that gives up sooner comes back itself.
+        if self.is_repeated()
+            || (of_stacks && returned >= 0.5 * calls)
+            || (of_stacks && seldom && self.is_called_again())
+        {
+            return Some(Verdict::DeadServer);
+        }
+        let patience = if seldom && self.sources <= PROGRAMS { LISTEN_TO_PROGRAMS } else { LISTEN };
+        (of_stacks && self.units < LISTENED_TO && self.alarming <= patience).then_some(Verdict::Listen)
+    }
+
+    /// A few sources, and calls of each of them at what never answered.
+    fn is_called_again(&self) -> bool {
+        self.sources <= PROGRAMS && self.calls[0] >= AGAIN * self.sources
+    }
+
+    /// The same at ports of a host that may answer at others, and no more than programs make of it.
+    pub(super) fn is_tried_again(&self) -> bool {
+        self.is_called_again() && self.calls[0] >= 0.5 * self.entries && self.units < LISTENED_TO
     }
 
     /// Whether what it looks like now takes the place of the kind that was told, `early` or later.

@@ -229,3 +229,41 @@ fn the_mode_is_what_the_wire_shows() {
         assert!((0.0..=1.0).contains(&confidence), "{name}: {confidence}");
     }
 }
+
+#[test]
+fn who_calls_what_never_answered_is_listened_to() {
+    // Thirty unresolved within seconds, each of another source, and the alarm has just begun.
+    let calls = Features {
+        units: 30.0,
+        overdue: 30.0,
+        entries: 30.0,
+        sources: 30.0,
+        calls: [30.0, 0.0],
+        each_bin: [5.0, 5.0],
+        alarming: 1,
+        dead: true,
+        ..Features::default()
+    };
+    let long = Features { alarming: LISTEN_TO_PROGRAMS + 1, ..calls };
+    let [flood, direct] = [IncidentKind::SpoofedFlood, IncidentKind::DirectFlood].map(Verdict::Raise);
+    let many = Features { sources: 90.0, entries: 90.0, units: 90.0, calls: [90.0, 0.0], ..calls };
+    let fast = Features { units: 120.0, entries: 120.0, overdue: 120.0, sources: 120.0, ..calls };
+    let fast = Features { calls: [120.0, 0.0], ..fast };
+    let cases = [
+        ("nobody knows yet", calls, Verdict::Listen),
+        ("none of them comes again", long, flood),
+        ("they come again", Features { calls: [45.0, 0.0], ..calls }, Verdict::DeadServer),
+        ("each of them much too often", Features { each_bin: [10.0, 5.0], alarming: 7, ..calls }, direct),
+        ("their SYNs come again late", Features { calls: [30.0, 15.0], ..calls }, Verdict::DeadServer),
+        ("more than programs are wait for a stack's timer", many, Verdict::Listen),
+        ("and no longer", Features { alarming: LISTEN + 1, ..many }, flood),
+        ("as many as a hundred are not waited for", fast, flood),
+        ("no stack sends SYNs without options", Features { calls: [3.0, 2.0], ..calls }, flood),
+        ("most were only counted", Features { units: 90.0, ..calls }, flood),
+        ("it answered once", Features { answers: true, dead: false, ..calls }, flood),
+        ("it completed once, where answers are not seen", Features { dead: false, ..calls }, flood),
+    ];
+    for (what, features, verdict) in cases {
+        assert_eq!(features.verdict(), verdict, "{what}");
+    }
+}

@@ -45,7 +45,13 @@ impl Court {
                 Key::Server(_) => match features.verdict() {
                     Verdict::Raise(kind) => Some(kind),
                     Verdict::DeadServer => {
-                        watch.verdict = "callers of a server that never answered, on the schedule of a stack";
+                        watch.verdict =
+                            "callers of a server that never answered, on the schedule of a stack or program";
+                        None
+                    }
+                    Verdict::Listen => {
+                        watch.verdict =
+                            "it never answered: whether real clients call it shows within seconds";
                         None
                     }
                     Verdict::Wait => {
@@ -57,18 +63,22 @@ impl Court {
                     watch.verdict = "so few attempts each of few sources that they may turn out to scan";
                     None
                 }
+                Key::Host(_) if features.is_tried_again() => {
+                    watch.verdict = "a few programs call ports that never answered, again and again";
+                    None
+                }
                 Key::Host(_) => match features.verdict() {
                     Verdict::Raise(kind @ (IncidentKind::SpoofedFlood | IncidentKind::DirectFlood)) => {
                         Some(kind)
                     }
-                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
+                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Listen | Verdict::Wait => None,
                 },
                 Key::Site(_) | Key::Sensor => match features.verdict() {
                     // What few sources do to many hosts is a sweep or a reflection, and charged to them.
                     Verdict::Raise(IncidentKind::SpoofedFlood) if watch.parts >= CARPET_PARTS => {
                         Some(IncidentKind::CarpetFlood)
                     }
-                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Wait => None,
+                    Verdict::Raise(_) | Verdict::DeadServer | Verdict::Listen | Verdict::Wait => None,
                 },
             }
         } else if is_server {
@@ -76,6 +86,11 @@ impl Court {
         } else {
             None
         };
+        if is_server && kind.is_some_and(|kind| watch.may_be_far(kind, &features, &self.config)) {
+            watch.verdict =
+                "clients farther away than any before, or a flood: shows as soon as they complete";
+            return;
+        }
         let Some(kind) = kind else {
             if !alarm {
                 watch.verdict = "within its baseline";
@@ -223,9 +238,9 @@ impl Court {
         }
         told.distinct_sources = distinct_sources;
         // While it lasts: what is left in the window afterwards shows how the server treats its ordinary clients.
-        let lasts = watch.last_units >= watch.recent / 2.0 || told.server_mode == ServerMode::Unknown;
+        let lasts = watch.last_units >= watch.recent / 2.0;
         let (mode, confidence) = watch.mode(&features);
-        if lasts && mode != ServerMode::Unknown {
+        if (lasts || told.server_mode == ServerMode::Unknown) && mode != ServerMode::Unknown {
             (told.server_mode, told.server_mode_confidence) = (mode, confidence);
         }
         let mut kind = told.kind;
@@ -243,10 +258,8 @@ impl Court {
         let kind = running.look(kind);
         let told = &mut running.incident;
         let severity = watch.severity(kind, &features);
-        if kind != told.kind || severity > told.severity {
+        if lasts || kind != told.kind || severity > told.severity {
             told.evidence = tell::evidence(watch, &features, &self.config, keys, visibility);
-        } else if lasts {
-            tell::queue::follow(&mut told.evidence, watch, &self.config);
         }
         self.episodes.review(incident, (bin.number, bin.end), kind, severity);
     }

@@ -173,7 +173,7 @@ pub struct Incident {
     pub completed: u64,
     /// Most embryonic connections at once.
     pub embryonic_peak: u64,
-    /// Highest estimated share of the server's SYN queue, 0 to 1 (above 1 where more embryonic connections were seen than it holds).
+    /// Highest estimated share of the server's SYN queue, 0 to 1; 0 of whatever never sent a SYN-ACK, and of hosts and prefixes.
     pub backlog_occupancy_peak: f64,
     /// No model of its queue stood behind that, or its size was assumed or learned.
     pub backlog_occupancy_estimated: bool,

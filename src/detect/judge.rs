@@ -9,7 +9,8 @@ use super::hash::KeyedHash;
 use super::heritage::Heritage;
 use super::ledger::{Key, Ledger, site};
 use super::scans::Scans;
-use super::slots::Slots;
+use super::served::Served;
+use super::slots::{Slot, Slots};
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::threshold;
 use super::tally::{Count, Tally};
@@ -21,10 +22,6 @@ use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Attempts in one bin that make a server of an endpoint which never answered. A scan tries a port twice at most.
-const SERVER_EVIDENCE: u32 = 4;
-/// Servers a single host may have: a host that answers on every port is one host.
-const SERVERS_PER_HOST: usize = 256;
 /// Servers that may be made in one bin, which bounds its work.
 const NEW_PER_BIN: u32 = 512;
 /// Servers in trouble that are told of in one bin: more than can have a model.
@@ -40,6 +37,8 @@ pub(super) struct Court {
     pub(super) hash: KeyedHash,
     pub(super) ledger: Ledger,
     pub(super) scans: Scans,
+    /// Sources that completed a handshake lately.
+    pub(super) served: Served,
     pub(super) episodes: Episodes,
     pub(super) sketches: SketchPool,
     /// Keys to look at although nothing came for them.
@@ -47,7 +46,7 @@ pub(super) struct Court {
     /// Incidents of sources, each an address or a /64, and of strays.
     pub(super) charged: BTreeMap<(bool, Prefix), usize>,
     /// Servers that may still be made in this bin.
-    new_left: u32,
+    pub(super) new_left: u32,
     /// Servers whose attempts stay unresolved in this bin, for whoever makes models of their queues.
     pub(super) troubled: Vec<Endpoint>,
     /// Goes on where an earlier process ended.
@@ -69,6 +68,8 @@ pub(super) struct Bin {
 struct Sum {
     tally: Tally,
     units: f64,
+    /// Unresolved attempts that a stack may have made, at what never answered.
+    calls: f64,
     parts: f64,
     sources: SourceSet,
     heritage: Heritage,
@@ -78,6 +79,7 @@ impl Sum {
     fn add(&mut self, other: &Self, spare: &mut SketchPool) {
         self.tally.add(&other.tally);
         self.units += other.units;
+        self.calls += other.calls;
         self.heritage.add(&other.heritage);
         self.sources.union(&other.sources, spare);
     }
@@ -91,6 +93,7 @@ impl Court {
             hash: KeyedHash::new(seed),
             ledger: Ledger::default(),
             scans: Scans::new(),
+            served: Served::new(),
             episodes: Episodes::new(config.max_incidents),
             sketches: SketchPool::new(super::ledger::DETECTOR_SKETCHES),
             warm: Vec::new(),
@@ -103,22 +106,11 @@ impl Court {
         court
     }
 
-    /// Gives every configured server that is one address and port its watch.
-    pub(super) fn seat_configured(&mut self, bin: u64) {
-        for server in &self.servers {
-            let Some(port) = server.port.filter(|_| super::watch::is_one_server(server)) else { continue };
-            let key = Key::Server(Endpoint::new(server.address, port));
-            if self.ledger.find(key).is_none() {
-                let settings = Settings::of(key, &self.config, &self.servers);
-                self.ledger.insert(Watch::new(key, settings, bin), &self.config, &mut self.sketches);
-            }
-        }
-    }
-
     /// Closes a bin: judges what came in it.
     pub(super) fn close(&mut self, bin: Bin, pending: &mut Slots, folds: &mut Slots, other: &Tally) {
         self.new_left = NEW_PER_BIN;
         self.ledger.evictions = EVICTIONS_PER_BIN;
+        self.served.open();
         let findings = self.scans.judge(bin.number, &self.hash, &self.config);
         let strays = self.scans.judge_strays(bin.number, &self.config);
         self.charge(bin, findings, strays);
@@ -137,7 +129,7 @@ impl Court {
                 self.close_host(bin, of_host.take(), &mut of_site, &mut sensor, alarmed);
             }
             let host = &mut of_host.get_or_insert_with(|| (addr, Sum::default())).1;
-            self.close_server(bin, slot.server, &slot.tally, &slot.sources, host, alarmed);
+            self.close_server(bin, slot, host, alarmed);
             slot.sources.clear(&mut self.sketches);
         });
         self.close_host(bin, of_host.take(), &mut of_site, &mut sensor, alarmed);
@@ -155,6 +147,7 @@ impl Court {
         self.close_group(bin, Key::Sensor, &mut sensor);
         sensor.sources.clear(&mut self.sketches);
         self.close_silent(bin);
+        self.served.close(bin.number);
     }
 
     /// Keys that got nothing in this bin but are not at rest.
@@ -187,47 +180,24 @@ impl Court {
         self.ledger.get(number).is_some_and(|watch| watch.incident.is_some())
     }
 
-    /// The watch of a server, made where it has earned one.
-    fn server(&mut self, bin: Bin, at: Endpoint, tally: &Tally) -> Option<usize> {
-        let key = Key::Server(at);
-        if let Some(number) = self.ledger.find(key) {
-            return Some(number);
-        }
-        let earned = tally[Count::Answered] > 0
-            || tally[Count::Completed] > 0
-            || tally[Count::Attempts] >= SERVER_EVIDENCE
-            || tally[Count::Overdue] >= SERVER_EVIDENCE
-            || tally[Count::Copies] > 0;
-        if !earned
-            || self.new_left == 0
-            || self.ledger.servers_of(at.addr, SERVERS_PER_HOST) >= SERVERS_PER_HOST
-        {
-            return None;
-        }
-        self.new_left -= 1;
-        let settings = Settings::of(key, &self.config, &self.servers);
-        let watch = Watch::new(key, settings, bin.number);
-        self.ledger.insert(watch, &self.config, &mut self.sketches)
-    }
-
-    fn close_server(
-        &mut self,
-        bin: Bin,
-        at: Endpoint,
-        tally: &Tally,
-        sources: &SourceSet,
-        host: &mut Sum,
-        alarmed: bool,
-    ) {
+    fn close_server(&mut self, bin: Bin, slot: &Slot, host: &mut Sum, alarmed: bool) {
+        let Slot { server: at, tally, sources, looks, .. } = slot;
+        let at = *at;
         // A scanner's one or two tries at a port are charged to the scanner.
         let scanned = self.scans.explain(tally.failed() - tally.of(Count::NotTaken), sources);
         // Nor is it the host that is flooded where stacks call, on their schedule, what never answered: a filter drops one port.
         let in_vain = tally.of(Count::OverdueRepeated);
+        let (passed, entries) = (f64::from(looks.known), tally.of(Count::Sketched));
+        let calls = entries - f64::from(looks.bare);
         let Some(number) = self.server(bin, at, tally) else {
             if !scanned {
                 host.tally.add(tally);
                 host.heritage.add_unwatched(tally);
-                host.units += (tally.failed() - tally.of(Count::Late) - in_vain).max(0.0);
+                let silent = tally[Count::Answered] == 0;
+                let [passed, calls] = [passed, calls].map(|count| if silent { count } else { 0.0 });
+                let known = self.served.excuse(passed, tally.of(Count::Overdue) - in_vain);
+                host.units += (tally.failed() - tally.of(Count::Late) - in_vain - known).max(0.0);
+                host.calls += calls;
                 host.parts += 1.0;
                 host.sources.union(sources, &mut self.sketches);
             }
@@ -235,8 +205,15 @@ impl Court {
         };
         let Some(watch) = self.ledger.get_mut(number) else { return };
         watch.take(bin.number, tally);
-        watch.note_sources(bin.number, tally.of(Count::Sketched), sources, &mut self.sketches);
+        let returned = tally.of(Count::Returned);
+        watch.note_sources(bin.number, [entries, calls, returned], sources, &mut self.sketches);
         let mut units = watch.units_of(tally, bin.loss);
+        let dead = watch.never_answered();
+        if dead {
+            let known = self.served.excuse(passed, tally.of(Count::Overdue) - in_vain).min(units);
+            units -= known;
+            watch.excused += known as f32;
+        }
         if scanned || watch.settings.allowance.is_some() {
             units = 0.0;
         }
@@ -246,7 +223,6 @@ impl Court {
         if watch.is_troubled() && self.troubled.len() < TROUBLED_PER_BIN {
             self.troubled.push(at);
         }
-        let dead = watch.never_answered();
         let hot = self.step(bin, number, units, 1.0);
         let units = if dead { (units - in_vain).max(0.0) } else { units };
         let grouped = alarmed || self.group_alarmed(at.addr);
@@ -256,6 +232,7 @@ impl Court {
                 host.heritage.add(&Heritage::of(watch));
             }
             host.units += units;
+            host.calls += if dead { calls } else { 0.0 };
             host.parts += f64::from(u8::from(units > 0.0));
             if units > 0.0 {
                 host.sources.union(sources, &mut self.sketches);
@@ -320,7 +297,8 @@ impl Court {
         if known.is_none() {
             sum.heritage.leave_to(watch);
         }
-        watch.note_sources(bin.number, sum.tally.of(Count::Sketched), &sum.sources, &mut self.sketches);
+        let calls = [sum.tally.of(Count::Sketched), sum.calls, sum.tally.of(Count::Returned)];
+        watch.note_sources(bin.number, calls, &sum.sources, &mut self.sketches);
         let units = if watch.settings.allowance.is_some() { 0.0 } else { sum.units };
         if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {
             running.sources.union(&sum.sources, &mut self.sketches);

@@ -215,7 +215,7 @@ impl KnownCharge {
 
 /// The names of signals there are; a name from an older or newer version is called `kept`.
 fn signal(name: &str) -> &'static str {
-    const SIGNALS: [&str; 22] = [
+    const SIGNALS: [&str; 23] = [
         "allowed",
         "answer_after_ack",
         "answered_share",
@@ -227,6 +227,7 @@ fn signal(name: &str) -> &'static str {
         "distinct_sources",
         "failed_hosts",
         "failed_servers",
+        "known_callers",
         "not_taken",
         "occupancy",
         "outbound",

@@ -8,6 +8,7 @@
 //!  (slots, sketches)          (slots)                       (statistic, classify, episode, tell)
 //! ```
 
+mod admission;
 pub mod backlog;
 mod classify;
 mod discovery;
@@ -28,6 +29,8 @@ mod queues;
 mod recommend;
 mod scanner;
 mod scans;
+mod served;
+mod settings;
 mod slots;
 mod sources;
 mod statistic;
@@ -140,6 +143,7 @@ impl Detector {
             };
             if let Some(place) = place {
                 place.tally.add(&slot.tally);
+                place.looks.add(slot.looks);
                 place.sources.union(&slot.sources, &mut court.sketches);
             } else {
                 other.add(&slot.tally);
@@ -161,6 +165,7 @@ impl Detector {
         observations.other = Tally::default();
         self.folded += std::mem::take(&mut observations.folded);
         let answers = std::mem::take(&mut observations.answers);
+        court.served.absorb(&mut observations.served);
         court.scans.absorb(
             &court.hash,
             &observations.probes,

@@ -8,6 +8,7 @@ use super::hash::KeyedHash;
 use super::heavy::Heavy;
 use super::probe::{Destination, Failure, Probe, Stray};
 use super::queues::Notes;
+use super::served::Noted;
 use super::slots::Slots;
 use super::sources::{SketchPool, SourceHash};
 use super::subnets::Completions;
@@ -65,6 +66,8 @@ pub struct Observations {
     pub(super) notes: Notes,
     /// Half-open connections and oddities that showed.
     pub(super) discoveries: Found,
+    /// Sources that completed, and those known to have done so.
+    pub(super) served: Noted,
     /// The last server that something failed at, which in a flood is the next one as well.
     last: (Endpoint, Destination),
 }
@@ -90,6 +93,7 @@ impl Observations {
             allowed: vec![0; config.allow.len()],
             notes: Notes::new(servers, &hash),
             discoveries: Found::default(),
+            served: Noted::new(),
             last: (nobody, destination(&hash, nobody)),
         }
     }
@@ -188,6 +192,7 @@ impl EventSink for Observations {
             EventKind::Mismatched { .. } => return,
             EventKind::Closed { outcome: Outcome::Completed, .. } => {
                 self.completions.note(&self.hash, flow.orig.addr, weight);
+                self.served.note(self.hash.source(flow.orig.addr));
                 None
             }
             EventKind::Opened
@@ -227,6 +232,10 @@ impl EventSink for Observations {
             if let Some(source) = source {
                 slot.sources.insert(source, &mut self.sketches);
                 slot.tally.count(Count::Sketched, 1);
+                // Only at what never answers does it matter who calls.
+                if slot.tally[Count::Answered] == 0 {
+                    slot.looks.note(event, || self.served.knows(source.each));
+                }
             }
             record(&mut slot.tally, event, allowed);
         } else {

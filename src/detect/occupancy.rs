@@ -6,6 +6,7 @@
 use super::backlog::{Limit, Reading};
 use super::classify::Features;
 use super::incident::ServerMode;
+use super::ledger::Key;
 use super::statistic::BINS_PER_SECOND;
 use super::tally::Count;
 use super::watch::Watch;
@@ -72,9 +73,14 @@ impl Watch {
         }
     }
 
-    /// The share of its queue that is taken, and whether that is an estimate.
+    /// The share of its queue that is taken, 0 to 1, and whether that is an estimate. None of what never answered, for no queue was
+    /// seen, and none of a host or a prefix, which has none.
     pub(super) fn fill(&self, config: &DetectConfig) -> (f64, bool) {
-        (self.held() / self.size(config).max(1.0), self.limit().is_none_or(|limit| limit.estimated))
+        if self.never_answered() || !matches!(self.key, Key::Server(_)) {
+            return (0.0, true);
+        }
+        let share = self.held() / self.size(config).max(1.0);
+        (share.min(1.0), self.limit().is_none_or(|limit| limit.estimated))
     }
 
     /// What [`Self::held`] is held against: a share of the queue, and where nothing is known of it, far beyond the usual.
@@ -170,9 +176,9 @@ impl Watch {
         }
     }
 
-    /// Whether it sent no SYN-ACK and completed nothing, ever.
+    /// Whether it sent no SYN-ACK and completed nothing, ever: not before a restart, nor what a host knows of its servers.
     pub(super) fn never_answered(&self) -> bool {
-        !self.answers && self.totals[1] == 0
+        !self.answers && self.totals[1] == 0 && self.completed.value() == 0.0
     }
 
     /// Whether a model of its queue would tell more: attempts stay unresolved at a server that answers.

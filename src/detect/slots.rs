@@ -7,6 +7,39 @@ use super::hash::KeyedHash;
 use super::sources::SourceSet;
 use super::tally::Tally;
 use crate::decode::segment::Endpoint;
+use crate::track::event::{EventKind, HandshakeEvent, HandshakeState};
+
+/// Unresolved attempts at what did not answer in this tick: how many may be calls of real clients, and how many cannot. Saturating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Looks {
+    /// Whose source may have completed a handshake elsewhere lately, and whose SYN had not come again; weighted.
+    pub(super) known: u16,
+    /// Without any option, as no stack sends a SYN; not weighted.
+    pub(super) bare: u16,
+}
+
+impl Looks {
+    /// Notes one whose SYN did not come again within its grace age.
+    #[inline]
+    pub(super) fn note(&mut self, event: &HandshakeEvent, is_known: impl FnOnce() -> bool) {
+        let EventKind::Overdue { state: HandshakeState::SynSent, syn_retransmissions: 0, bare, .. } =
+            event.kind
+        else {
+            return;
+        };
+        if bare {
+            self.bare = self.bare.saturating_add(1);
+        } else if is_known() {
+            self.known = self.known.saturating_add(u16::try_from(event.weight).unwrap_or(u16::MAX));
+        }
+    }
+
+    /// Adds those of another thread.
+    pub(super) fn add(&mut self, other: Self) {
+        self.known = self.known.saturating_add(other.known);
+        self.bare = self.bare.saturating_add(other.bare);
+    }
+}
 
 /// What a thread counted of one server since the last tick.
 #[derive(Debug)]
@@ -17,6 +50,8 @@ pub(super) struct Slot {
     pub(super) tally: Tally,
     /// Sources of what was left unresolved.
     pub(super) sources: SourceSet,
+    /// What its unresolved attempts without an answer look like.
+    pub(super) looks: Looks,
     /// Whether it is in the list of those that changed.
     touched: bool,
     /// Its place in the index.
@@ -86,6 +121,7 @@ impl Slots {
             server,
             tally: Tally::default(),
             sources: SourceSet::None,
+            looks: Looks::default(),
             touched: false,
             at: at as u32,
         });
@@ -104,7 +140,7 @@ impl Slots {
         for number in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(number as usize) {
                 each(slot);
-                slot.tally = Tally::default();
+                (slot.tally, slot.looks) = (Tally::default(), Looks::default());
                 slot.touched = false;
             }
         }

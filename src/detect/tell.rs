@@ -177,6 +177,17 @@ pub(super) fn evidence(
             ),
         ));
     }
+    if watch.excused >= 1.0 {
+        let excused = f64::from(watch.excused);
+        all.push(signal(
+            "known_callers",
+            excused,
+            0.0,
+            format!(
+                "{excused:.0} calls in vain of sources that complete handshakes elsewhere are not judged"
+            ),
+        ));
+    }
     if let Some(allowance) = watch.settings.allowance.and_then(|at| config.allow.get(at)) {
         all.push(signal("allowed", 1.0, 0.0, format!("counted and not judged: {}", allowance.reason)));
     }

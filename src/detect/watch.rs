@@ -5,11 +5,10 @@
 use super::backlog::Reading;
 use super::drought::{Drought, Lateness};
 use super::ledger::Key;
+pub(super) use super::settings::{Settings, is_one_server};
 use super::sources::{SketchPool, SourceSet};
 use super::statistic::{Baseline, Cusum, Mean};
 use super::tally::{CLASSES, Count, Gauge, Tally};
-use crate::config::ServerConfig;
-use crate::config::detect::{DetectConfig, Prefix, Rule, Side};
 use std::time::Duration;
 
 /// Bins of half a sliding window: features look at the last 5 to 10 s.
@@ -25,67 +24,6 @@ const PAST: u64 = 16;
 
 /// Time constant of [`Watch::busy`], bins.
 pub(super) const BUSY_BINS: f64 = 60.0;
-
-/// Settings of one key, after rules.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Settings {
-    pub(super) false_alarm_interval: Duration,
-    pub(super) floor: f64,
-    pub(super) critical_rate: f64,
-    pub(super) occupancy: f64,
-    pub(super) observe: bool,
-    /// Size of the SYN queue, where configured.
-    pub(super) backlog: Option<u64>,
-    /// Allow-listed as a server: number of the allowance.
-    pub(super) allowance: Option<usize>,
-    /// Number of the configured server it is, and whether it is all of it (one address and port).
-    pub(super) configured: Option<(usize, bool)>,
-}
-
-impl Settings {
-    /// Those of a key: the defaults, changed by the most specific rule that matches.
-    pub(super) fn of(key: Key, config: &DetectConfig, servers: &[ServerConfig]) -> Self {
-        let port = if let Key::Server(at) = key { Some(at.port) } else { None };
-        let covers = |prefix: Prefix, wanted: Option<u16>| {
-            let inside = match key {
-                Key::Site(site) => prefix.len() <= site.len() && prefix.contains(site.addr()),
-                Key::Server(_) | Key::Host(_) => key.addr().is_some_and(|addr| prefix.contains(addr)),
-                Key::Sensor => false,
-            };
-            inside && (wanted.is_none() || wanted == port)
-        };
-        let rule: Option<&Rule> = config
-            .rules
-            .iter()
-            .filter(|rule| covers(rule.prefix, rule.port))
-            .max_by_key(|rule| (rule.prefix.len(), rule.port.is_some()));
-        let (index, server) = servers
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| port.is_some() && covers(Prefix::new(s.address, s.prefix_len), s.port))
-            .max_by_key(|(_, s)| (s.prefix_len, s.port.is_some()))
-            .unzip();
-        Self {
-            false_alarm_interval: rule
-                .and_then(|r| r.false_alarm_interval)
-                .unwrap_or(config.false_alarm_interval),
-            floor: rule.and_then(|r| r.floor).unwrap_or(config.floor) as f64,
-            critical_rate: rule.and_then(|r| r.critical_rate).unwrap_or(config.critical_rate),
-            occupancy: rule.and_then(|r| r.occupancy).unwrap_or(config.occupancy),
-            observe: rule.and_then(|r| r.observe).unwrap_or(config.observe),
-            backlog: server.and_then(|s: &ServerConfig| s.backlog),
-            allowance: config.allow.iter().position(|allowance| {
-                allowance.side == Side::Server && covers(allowance.prefix, allowance.port)
-            }),
-            configured: index.map(|i| (i, server.is_some_and(is_one_server))),
-        }
-    }
-}
-
-/// Whether a configured server is one address and port.
-pub(super) fn is_one_server(server: &ServerConfig) -> bool {
-    server.port.is_some() && server.prefix_len >= if server.address.is_ipv4() { 32 } else { 128 }
-}
 
 /// One watched key.
 #[derive(Debug)]
@@ -108,8 +46,8 @@ pub(super) struct Watch {
     pub(super) rise: f64,
     /// Flood units in those stretches.
     pub(super) units: [f64; 2],
-    /// Flood units of the last bins, and their mean, to see an end.
-    ring: [f64; WINDOW as usize],
+    /// Flood units of the last bins, in half of the room that their mean has, to see an end.
+    ring: [f32; WINDOW as usize],
     pub(super) recent: f64,
     /// Attempts and completions a bin, at the pace of about two seconds.
     pub(super) pace: [f64; 2],
@@ -146,6 +84,10 @@ pub(super) struct Watch {
     /// Sources of unresolved attempts, two stretches.
     pub(super) sources: [SourceSet; 2],
     sources_began: u64,
+    /// Of these attempts, those that a stack may have made, and attempts whose SYN came again; in both stretches.
+    pub(super) calls: [[f32; 2]; 2],
+    /// Calls of sources that complete elsewhere, which are not judged, ever.
+    pub(super) excused: f32,
     /// Unresolved attempts that sources were counted of, and their distinct sources, a bin at the pace of `pace`.
     pub(super) each_bin: [f64; 2],
     /// Handshake times, fading.
@@ -216,6 +158,8 @@ impl Watch {
             unseen: 0.0,
             sources: [SourceSet::None, SourceSet::None],
             sources_began: bin,
+            calls: [[0.0; 2]; 2],
+            excused: 0.0,
             each_bin: [0.0; 2],
             times: [0.0; CLASSES],
             answers: false,
@@ -294,14 +238,14 @@ impl Watch {
     pub(super) fn note_units(&mut self, units: f64) {
         self.units[0] += units;
         self.last_units = units;
-        self.ring[(self.bin % WINDOW) as usize] = units;
-        self.recent = self.ring.iter().sum::<f64>() / WINDOW as f64;
+        self.ring[(self.bin % WINDOW) as usize] = units as f32;
+        self.recent = self.ring.iter().copied().map(f64::from).sum::<f64>() / WINDOW as f64;
     }
 
     /// Whether units come as they did over the last bins, in two seconds of them: what only decays is over.
     pub(super) fn goes_on(&self) -> bool {
         let lately = (0..RECENT).map(|back| self.ring[(self.bin.wrapping_sub(back) % WINDOW) as usize]);
-        lately.sum::<f64>() >= 0.5 * self.recent * RECENT as f64
+        lately.map(f64::from).sum::<f64>() >= 0.5 * self.recent * RECENT as f64
     }
 
     /// Brings windows, means and sums up to a bin, as if nothing had come since.
@@ -341,23 +285,27 @@ impl Watch {
         if passed >= SOURCE_WINDOW {
             self.sources.swap(0, 1);
             self.sources[0].clear(spare);
+            self.calls = [[0.0; 2], self.calls[0]];
             if passed >= 2 * SOURCE_WINDOW {
                 self.sources[1].clear(spare);
+                self.calls[1] = [0.0; 2];
             }
             self.sources_began = bin - passed % SOURCE_WINDOW;
         }
     }
 
-    /// Takes in the sources of the bin just taken in, which `entries` unresolved attempts had.
+    /// Takes in the sources of the bin just taken in, which `entries` unresolved attempts had; a stack may have made `calls` of them.
     pub(super) fn note_sources(
         &mut self,
         bin: u64,
-        entries: f64,
+        [entries, calls, returned]: [f64; 3],
         sources: &SourceSet,
         spare: &mut SketchPool,
     ) {
         self.roll_sources(bin, spare);
         self.sources[0].union(sources, spare);
+        let [made, again] = &mut self.calls[0];
+        (*made, *again) = (*made + calls as f32, *again + returned as f32);
         // A few are known one by one; only more are worth reading a sketch.
         let distinct = match sources {
             SourceSet::One(_) => entries.min(1.0),

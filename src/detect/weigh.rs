@@ -2,7 +2,7 @@
 //!
 //! Reads and weighs; raises nothing.
 
-use super::classify::{Features, MOST};
+use super::classify::{Features, MOST, is_flood};
 use super::drought::Drought;
 use super::incident::{IncidentKind, Severity};
 use super::scans::SCANNERS;
@@ -27,6 +27,14 @@ const CROWD: f64 = 2.0;
 /// may not end it.
 const RELAX: f64 = 1.001_156;
 
+/// Bins within which the second SYN is due of half of what rises at a near server.
+const NOT_DUE: u64 = 3;
+/// Share of unresolved attempts whose SYN comes again where clients are farther away than that: the rest is too young.
+const REPEATED_BY_FAR: f64 = 0.3;
+/// Bins within which far clients begin to complete: 4 s, a round trip by two satellites and full queues. Share of them that has done so
+/// by then.
+const FAR: u64 = 8;
+const LATE_BY_FAR: f64 = 0.25;
 /// When a stack sends a SYN again (RFC 6298 section 2).
 const RESENT: Duration = Duration::from_secs(1);
 /// Within so long of an alarm, which comes when the shortest grace age is over, most of them have.
@@ -210,8 +218,10 @@ impl Watch {
             entries: self.both(Count::Sketched),
             each_bin: self.each_bin,
             usual_each_bin: self.expected(),
+            calls: [0, 1].map(|what| self.calls.iter().map(|stretch| f64::from(stretch[what])).sum()),
             history: self.attempts.bins(),
             answers: self.answers,
+            dead: self.never_answered(),
             overflows: self.overflows(),
             besieged: self.is_besieged(),
             seems_besieged: self.seems_besieged(),
@@ -224,6 +234,20 @@ impl Watch {
     /// trying [`scan_ports`](DetectConfig::scan_ports) of its ports. Twice as many, for a stack tries a port more than once.
     pub(super) fn may_be_scanned(&self, config: &DetectConfig, sources: f64) -> bool {
         sources.round() <= SCANNERS && self.rise < 2.0 * f64::from(config.scan_ports) * sources.round()
+    }
+
+    /// Whether what rose may be handshakes of clients farther away than any before: below what is critical, the server answers, the
+    /// clients' stacks send their SYNs again as soon as that is due, and within seconds handshakes complete late.
+    pub(super) fn may_be_far(&self, kind: IncidentKind, features: &Features, config: &DetectConfig) -> bool {
+        let bins = self.cusum.onset().map_or(u64::MAX, |onset| self.bin.saturating_sub(onset) + 1);
+        let not_due = bins <= NOT_DUE && self.grace(config) < RESENT;
+        let repeated = features.repeated_share() >= REPEATED_BY_FAR;
+        let late = self.both(Count::Late) >= LATE_BY_FAR * features.overdue;
+        is_flood(kind)
+            && !self.is_pressed()
+            && self.severity(kind, features) < Severity::Critical
+            && features.overdue_answered >= 0.8 * features.overdue
+            && (not_due || (repeated && (bins <= FAR || late)))
     }
 
     /// Takes note of whether the bin alarms.

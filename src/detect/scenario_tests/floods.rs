@@ -229,6 +229,23 @@ fn a_few_sources_that_flood_few_ports_do_not_pass_for_scanners() {
     assert!(run.delay(IncidentKind::DirectFlood, 30.0) < 6.0, "{:#?}", run.brief());
 }
 
+/// What an incident says is what it was like while it went on, not how it began.
+#[test]
+fn the_evidence_keeps_up_with_the_flood() {
+    let mut traffic = Traffic::new(69);
+    traffic.peace(server(1), 0.0, 200.0, 50.0, 0.5);
+    traffic.flood(server(1), 60.0, 65.0, 50.0);
+    traffic.flood(server(1), 65.0, 120.0, 500.0);
+    let run = traffic.run(&defaults(), &[], 200.0, 1);
+    let rate = |entry: &JournalEntry| {
+        let signal = entry.incident.evidence.iter().find(|signal| signal.signal == "unresolved_rate");
+        signal.expect("it is always told").value
+    };
+    let [first, last] = [run.journal.first(), run.journal.last()].map(|entry| rate(entry.expect("raised")));
+    assert!(first < 100.0, "{first}");
+    assert!((last - 500.0).abs() < 100.0, "{last}");
+}
+
 #[test]
 fn a_few_sources_that_take_their_own_place_again_and_again_are_a_direct_flood() {
     // One fixed source port each: every SYN supersedes the one before it.

@@ -297,3 +297,68 @@ fn a_near_server_that_falls_silent_is_an_outage_though_all_call_again() {
     let run = traffic.run(&defaults(), &[], 170.0, 1);
     assert!(run.delay(IncidentKind::Outage, 150.0) <= 6.0, "{:#?}", run.brief());
 }
+
+/// New clients behind satellites, each one to four seconds away, at a server on whose usual clients a short grace age was learned. Their
+/// stacks send the SYN again after a second.
+#[test]
+fn far_clients_of_a_near_server_are_no_flood() {
+    for (seed, (usual, rate)) in (0..5)
+        .flat_map(|seed| [(50.0, 20.0), (50.0, 35.0), (10.0, 20.0), (10.0, 35.0)].map(|rates| (seed, rates)))
+    {
+        let mut traffic = Traffic::new(70 + seed);
+        traffic.peace(server(1), 0.0, 220.0, usual, 0.01 * usual);
+        traffic.arrivals(150.0, 200.0, rate, |traffic, t| {
+            let flow = Flow { orig: traffic.client(60_000), resp: server(1) };
+            let (state, trip) = (HandshakeState::SynReceived, 1.0 + 3.0 * traffic.unit());
+            let secs = Duration::from_secs_f64;
+            traffic.say(t, flow, EventKind::Opened);
+            traffic.say(t + 0.001, flow, EventKind::Answered { after: secs(0.001), overdue: false });
+            let overdue =
+                EventKind::Overdue { state, syn_retransmissions: 0, syn_ack_retransmissions: 0, bare: false };
+            traffic.say(t + 0.25, flow, overdue);
+            for (count, after) in [(1, 1.0), (2, 3.0)].into_iter().filter(|(_, after)| *after < trip) {
+                let after = secs(after);
+                traffic.say(
+                    t + after.as_secs_f64(),
+                    flow,
+                    EventKind::SynRetransmitted { state: Some(state), count, after },
+                );
+                let again = EventKind::SynAckRetransmitted { after_ack: false, age: after, count };
+                traffic.say(t + after.as_secs_f64(), flow, again);
+            }
+            let outcome = Outcome::Completed;
+            let end = EventKind::Closed { outcome, state, after: secs(trip), overdue: true };
+            traffic.say(t + trip, flow, end);
+        });
+        traffic.run(&defaults(), &[], 220.0, 1).no_flood();
+    }
+}
+
+/// Forged sources at the same server: what waits for far clients does not wait long.
+#[test]
+fn a_flood_of_a_near_server_is_found_as_soon_as_a_second_syn_is_due() {
+    for (rate, ceiling) in [(20.0, 4.0), (35.0, 2.0), (60.0, 2.0), (128.0, 1.0)] {
+        let mut total = 0.0;
+        for seed in 0..6 {
+            let mut traffic = Traffic::new(80 + seed);
+            traffic.peace(server(1), 0.0, 200.0, 50.0, 0.5);
+            traffic.arrivals(150.0, 200.0, rate, |traffic, t| {
+                let flow = Flow { orig: traffic.forged(), resp: server(1) };
+                let (state, after) = (HandshakeState::SynReceived, Duration::from_millis(1));
+                traffic.say(t, flow, EventKind::Opened);
+                traffic.say(t + 0.001, flow, EventKind::Answered { after, overdue: false });
+                let (syn_retransmissions, bare) = (0, false);
+                let overdue =
+                    EventKind::Overdue { state, syn_retransmissions, syn_ack_retransmissions: 0, bare };
+                traffic.say(t + 0.25, flow, overdue);
+                let after = Duration::from_secs(1);
+                let again = EventKind::SynAckRetransmitted { after_ack: false, age: after, count: 1 };
+                traffic.say(t + 1.0, flow, again);
+            });
+            let run = traffic.run(&defaults(), &[], 200.0, 1);
+            total += run.delay(IncidentKind::SpoofedFlood, 150.0) - 0.25;
+        }
+        let mean = total / 6.0;
+        assert!(mean <= ceiling + 0.25, "{rate}/s: {mean}");
+    }
+}

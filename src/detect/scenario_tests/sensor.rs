@@ -200,8 +200,9 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + sketches(THREAD_SKETCHES)
         + PROBE_SETS * WAYS * (size_of::<Entry<Probe>>() + 8)
         + STRAY_SETS * WAYS * (size_of::<Entry<Stray>>() + 8)
-        + crate::detect::subnets::Completions::bytes()
-        + crate::detect::queues::Notes::bytes();
+        + crate::detect::queues::Notes::bytes()
+        + crate::detect::served::Noted::bytes()
+        + crate::detect::subnets::Completions::bytes();
     // A map entry takes a key, a number and slack.
     let keys = config.max_servers + config.max_hosts + config.max_prefixes + 1;
     let watches =
@@ -216,7 +217,8 @@ fn bytes(config: &DetectConfig) -> (usize, usize) {
         + Scans::bytes()
         + watches
         + incidents
-        + crate::detect::queues::Queues::bytes();
+        + crate::detect::queues::Queues::bytes()
+        + crate::detect::served::Served::bytes();
     (detector, thread)
 }
 

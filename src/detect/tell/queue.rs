@@ -14,19 +14,29 @@ use crate::detect::watch::Watch;
 /// What the occupancy alarm goes by. Only a server has a queue.
 pub(super) fn occupancy(watch: &Watch, config: &DetectConfig) -> Option<Evidence> {
     let Key::Server(_) = watch.key else { return None };
-    let (held, size) = (watch.held(), watch.size(config));
+    let (held, size, threshold) = (watch.held(), watch.size(config), watch.occupancy_threshold(config));
+    let backlog = if watch.settings.backlog.is_some() { "configured" } else { "assumed" };
     let text = match watch.limit() {
         Some(limit) => format!(
-            "{held:.0} entries, {:.0} of them unacknowledged for more than a second, of a SYN queue {} to hold {size:.0}",
+            "{held:.0} entries, {:.0} of them unacknowledged for more than a second, of a SYN queue {} to hold {}{}",
             watch.lingering(),
             if limit.estimated { "that was seen" } else { "configured" },
+            limit.entries,
+            if threshold >= size { "; so many are usual that this raises no alarm" } else { "" },
+        ),
+        None if watch.never_answered() => {
+            format!(
+                "{held:.0} attempts past the grace age, at a server that never answered: no queue of it was seen"
+            )
+        }
+        None if threshold >= size => format!(
+            "{held:.0} attempts past the grace age; so many are usual that only more than {threshold:.0} alarm, whatever the {backlog} backlog of {size:.0} says"
         ),
         None => format!(
-            "{held:.0} entries past the grace age, of a SYN queue with {} backlog of {size:.0}; an estimate: nothing is known of the queue itself",
-            if watch.settings.backlog.is_some() { "a configured" } else { "an assumed" },
+            "{held:.0} attempts past the grace age, held against the {backlog} backlog of {size:.0}; an estimate: nothing is known of the SYN queue itself"
         ),
     };
-    Some(signal("occupancy", held, watch.occupancy_threshold(config), text))
+    Some(signal("occupancy", held, threshold, text))
 }
 
 /// What the model of its queue says at the end of the last bin, where there is one.
@@ -34,7 +44,7 @@ pub(super) fn signals(watch: &Watch, all: &mut Vec<Evidence>) {
     let Some(reading) = &watch.queue else { return };
     let size = reading.limit.map_or(0.0, |limit| limit.entries as f64);
     let text = format!(
-        "the SYN queue holds {} entries of {}, reckoned from its SYN-ACKs",
+        "the SYN queue holds {} entries{}, reckoned from its SYN-ACKs",
         reading.entries,
         words(reading.limit)
     );
@@ -50,18 +60,6 @@ pub(super) fn signals(watch: &Watch, all: &mut Vec<Evidence>) {
         seen.completed
     );
     all.push(signal("server_mode", seen.confidence, 0.5, text));
-}
-
-/// Brings what an incident says of the queue up to date. The rest of its evidence is why it was raised, and stays.
-pub(in crate::detect) fn follow(evidence: &mut Vec<Evidence>, watch: &Watch, config: &DetectConfig) {
-    let mut present: Vec<Evidence> = occupancy(watch, config).into_iter().collect();
-    signals(watch, &mut present);
-    for signal in present {
-        match evidence.iter_mut().find(|told| told.signal == signal.signal) {
-            Some(told) => *told = signal,
-            None => evidence.push(signal),
-        }
-    }
 }
 
 /// Entries in the queue of a server without a model, as far as its embryonic connections tell, and how many fit into it.
@@ -101,11 +99,12 @@ pub(in crate::detect) fn show(view: &mut ServerView, model: &BacklogModel) {
     }
 }
 
+/// Of how many, where that is known.
 fn words(limit: Option<Limit>) -> String {
     match limit {
-        Some(limit) if limit.estimated => format!("about {} (learned)", limit.entries),
-        Some(limit) => limit.entries.to_string(),
-        None => "an unknown number".to_owned(),
+        Some(limit) if limit.estimated => format!(" of about {} (learned)", limit.entries),
+        Some(limit) => format!(" of {}", limit.entries),
+        None => String::new(),
     }
 }
 
@@ -122,5 +121,115 @@ fn says(verdict: &Verdict) -> &'static str {
             "it lives and its SYN queue has room, yet it leaves SYNs without an answer: its program does not accept"
         }
         ServerMode::Unknown => "how it treats SYNs cannot be told",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::segment::Endpoint;
+    use crate::detect::backlog::Reading;
+    use crate::detect::tally::{Count, Gauge, Tally};
+    use crate::detect::watch::Settings;
+    use std::net::Ipv4Addr;
+
+    /// A server with so many attempts past the grace age, answered or not.
+    fn server(lingering: i64, answered: bool, servers: &[ServerConfig]) -> Watch {
+        let config = DetectConfig::default();
+        let key = Key::Server(Endpoint::new(Ipv4Addr::new(192, 0, 2, 10).into(), 80));
+        let mut watch = Watch::new(key, Settings::of(key, &config, servers), 0);
+        let mut tally = Tally::default();
+        if answered {
+            tally.count(Count::Answered, 1);
+        }
+        tally.shift(if answered { Gauge::OverdueReceived } else { Gauge::OverdueSent }, lingering);
+        watch.take(1, &tally);
+        watch
+    }
+
+    fn told(watch: &Watch) -> String {
+        occupancy(watch, &DetectConfig::default()).unwrap().text
+    }
+
+    fn reading(limit: Option<Limit>) -> Box<Reading> {
+        let verdict = Verdict {
+            mode: ServerMode::Queue,
+            confidence: 1.0,
+            repeated: 9.0,
+            unrepeated: 0.0,
+            unanswered: 0.0,
+            after_ack: 0.0,
+            completed: 3.0,
+            beyond_loss: false,
+        };
+        Box::new(Reading { entries: 12, old: 4, limit, growth: 0.0, full_within: None, verdict })
+    }
+
+    #[test]
+    fn no_queue_is_told_of_that_nobody_saw() {
+        let config = DetectConfig::default();
+        let dead = server(30_080, false, &[]);
+        assert_eq!(
+            told(&dead),
+            "30080 attempts past the grace age, at a server that never answered: no queue of it was seen"
+        );
+        assert_eq!(dead.fill(&config), (0.0, true));
+        let mut host = server(30_080, true, &[]);
+        host.key = Key::Host(Ipv4Addr::new(192, 0, 2, 10).into());
+        assert_eq!(host.fill(&config), (0.0, true), "only a server has a queue");
+        // More than an assumed backlog says that it was assumed wrongly; a queue is full at most.
+        assert_eq!(server(30_080, true, &[]).fill(&config), (1.0, true));
+        assert_eq!(server(32, true, &[]).fill(&config), (0.25, true));
+    }
+
+    #[test]
+    fn a_threshold_beyond_the_queue_is_told_with_its_reason() {
+        let mut watch = server(40, true, &[]);
+        assert_eq!(
+            told(&watch),
+            "40 attempts past the grace age, held against the assumed backlog of 128; an estimate: nothing is known of the SYN queue itself"
+        );
+        watch.usual_occupancy = 44.6;
+        let one = occupancy(&watch, &DetectConfig::default()).unwrap();
+        assert_eq!(one.threshold, 356.8);
+        assert_eq!(
+            one.text,
+            "40 attempts past the grace age; so many are usual that only more than 357 alarm, whatever the assumed backlog of 128 says"
+        );
+        let backlog = Some(511);
+        let addr = Ipv4Addr::new(192, 0, 2, 10).into();
+        let mine = ServerConfig {
+            name: None,
+            address: addr,
+            prefix_len: 32,
+            port: Some(80),
+            backlog,
+            profile: None,
+        };
+        let watch = server(40, true, &[mine]);
+        assert!(told(&watch).contains("held against the configured backlog of 511;"), "{}", told(&watch));
+    }
+
+    #[test]
+    fn a_modelled_queue_is_told_by_its_own_size() {
+        let mut watch = server(4, true, &[]);
+        watch.queue = Some(reading(Some(Limit { entries: 128, estimated: true })));
+        let text = "12 entries, 4 of them unacknowledged for more than a second, of a SYN queue that was seen to hold 128";
+        assert_eq!(told(&watch), text);
+        watch.usual_occupancy = 44.6;
+        assert_eq!(told(&watch), format!("{text}; so many are usual that this raises no alarm"));
+        for (limit, of) in [
+            (None, ""),
+            (Some(Limit { entries: 128, estimated: true }), " of about 128 (learned)"),
+            (Some(Limit { entries: 512, estimated: false }), " of 512"),
+        ] {
+            watch.queue = Some(reading(limit));
+            let mut all = Vec::new();
+            signals(&watch, &mut all);
+            assert_eq!(
+                all[0].text,
+                format!("the SYN queue holds 12 entries{of}, reckoned from its SYN-ACKs")
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Labels explain. Only three of them hold a flood back, because they say that there is none: an outage, a flash crowd, and
 //! clients calling a server that never was there.
 
+use super::callers::LISTEN;
 use super::incident::{IncidentKind, ServerMode};
 
 /// Kinds that come of unresolved attempts.
@@ -105,29 +106,13 @@ pub(super) enum Verdict {
 const PATIENT: u32 = 10;
 
 /// Bins after which history counts: 10 s.
-const HISTORY: f64 = 20.0;
+pub(super) const HISTORY: f64 = 20.0;
 /// Up to so many sources are few: a handful of tools, not a forger's random numbers.
 pub(super) const FEW_SOURCES: f64 = 16.0;
 /// More unresolved attempts than this from each source are not random forgeries either.
 const MANY_EACH: f64 = 100.0;
 /// As many within a bin, at the rate of [`MANY_EACH`] in 10 s.
 const OFTEN: f64 = 5.0;
-/// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
-/// in good faith opens a hundred connections to it each second.
-const HAMMERED: f64 = 1_000.0;
-
-/// So many callers of a dead server at most are a few programs that go on calling it: the servers and agents of one site.
-const PROGRAMS: f64 = 64.0;
-/// Connections each of them opens a bin at most, on average: three a second. A program that tries twice a second opens one.
-const EACH_TRIES: f64 = 1.5;
-/// Calls of each within a minute that show that they go on.
-const AGAIN: f64 = 1.5;
-/// What never answered is listened to, for this many bins, while fewer than so many attempts stay unresolved within 5 to 10 s: 3 s, after
-/// which every stack has sent its SYN again (RFC 1122 section 4.2.3.1 begins with 3 s); programs that pause, for 20 s.
-const LISTEN: u32 = 6;
-const LISTEN_TO_PROGRAMS: u32 = 40;
-const LISTENED_TO: f64 = 100.0;
-
 /// Share of late handshakes that explains what rose: with a flood beside them they are fewer.
 const NEARLY_ALL: f64 = 0.8;
 /// Share that keeps what was told for it.
@@ -168,7 +153,7 @@ impl Features {
     }
 
     /// Real clients wait: most SYNs come again.
-    fn is_repeated(&self) -> bool {
+    pub(super) fn is_repeated(&self) -> bool {
         self.repeated_share() >= 0.5
     }
 
@@ -184,7 +169,7 @@ impl Features {
 
     /// What stays unresolved has no SYN-ACK. Beyond what is usual: the clients that never acknowledge are still in the window when a
     /// server falls silent.
-    fn mostly_unanswered(&self) -> bool {
+    pub(super) fn mostly_unanswered(&self) -> bool {
         (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units)
     }
 
@@ -281,44 +266,15 @@ impl Features {
                 return Verdict::Wait;
             }
         }
+        if self.takes_only_some() {
+            return Verdict::Raise(IncidentKind::AcceptOverflow);
+        }
         // Nothing stayed unresolved of late, or for long no more than usual: what is still held is what was, and was called something
         // else then.
         if self.units <= 0.0 || (self.alarming > LISTEN && unresolved <= 0.0) {
             return Verdict::Wait;
         }
         self.called_in_vain().unwrap_or_else(|| Verdict::Raise(self.flood()))
-    }
-
-    /// What never answered, and is called by real clients.
-    fn called_in_vain(&self) -> Option<Verdict> {
-        if self.answers || self.completed > 0.0 || self.copies > 0.0 || self.entries > HAMMERED * self.sources
-        {
-            return None;
-        }
-        // All of them were followed, and a stack may have made them: it gives a SYN options.
-        let [calls, returned] = self.calls;
-        let of_stacks = self.dead && calls >= 0.9 * self.entries && self.units <= 2.0 * self.entries;
-        let [entries, sources] = self.each_bin;
-        let seldom = entries <= EACH_TRIES * sources;
-        // The SYNs come back as stacks send them, be it late; or a program that gives up sooner comes back itself.
-        if self.is_repeated()
-            || (of_stacks && returned >= 0.5 * calls)
-            || (of_stacks && seldom && self.is_called_again())
-        {
-            return Some(Verdict::DeadServer);
-        }
-        let patience = if seldom && self.sources <= PROGRAMS { LISTEN_TO_PROGRAMS } else { LISTEN };
-        (of_stacks && self.units < LISTENED_TO && self.alarming <= patience).then_some(Verdict::Listen)
-    }
-
-    /// A few sources, and calls of each of them at what never answered.
-    fn is_called_again(&self) -> bool {
-        self.sources <= PROGRAMS && self.calls[0] >= AGAIN * self.sources
-    }
-
-    /// The same at ports of a host that may answer at others, and no more than programs make of it.
-    pub(super) fn is_tried_again(&self) -> bool {
-        self.is_called_again() && self.calls[0] >= 0.5 * self.entries && self.units < LISTENED_TO
     }
 
     /// Whether what it looks like now takes the place of the kind that was told, `early` or later.

@@ -1,6 +1,7 @@
 //! One table: the shape of each kind, written by hand.
 
 use super::*;
+use crate::detect::callers::LISTEN_TO_PROGRAMS;
 
 fn peace() -> Features {
     Features {

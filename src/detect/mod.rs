@@ -10,6 +10,7 @@
 
 mod admission;
 pub mod backlog;
+mod callers;
 mod classify;
 mod discovery;
 mod docket;

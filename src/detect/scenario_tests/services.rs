@@ -180,3 +180,24 @@ fn a_flood_that_a_near_server_drops_is_found_within_three_seconds() {
     run.only(IncidentKind::SpoofedFlood, "198.51.100.1:443");
     assert!(run.delay(IncidentKind::SpoofedFlood, 120.0) <= 3.0, "{:#?}", run.brief());
 }
+
+/// A load generator, or a crowd, calls a server with a short accept queue of which nothing was seen before: some are served, the others'
+/// SYNs are dropped and sent again by their stacks.
+#[test]
+fn a_new_server_that_does_not_accept_all_is_not_flooded() {
+    for (callers, each) in [(1, 100), (1, 400), (60, 4)] {
+        let mut traffic = Traffic::new(67);
+        for n in 0..callers * each {
+            let client = traffic.client(callers);
+            let fate = if n % 12 == 0 { Fate::Completes(0.001) } else { Fate::ThirdTry };
+            traffic.attempt(1.0 + f64::from(n) / 5000.0, client, server(1), fate);
+        }
+        traffic.arrivals(4.0, 15.0, 6.0, |traffic, t| {
+            let client = traffic.client(callers);
+            traffic.attempt(t, client, server(1), Fate::SecondTry);
+        });
+        let run = traffic.run(&defaults(), &[], 60.0, 1);
+        run.no_flood();
+        run.only(IncidentKind::AcceptOverflow, "198.51.100.1:443");
+    }
+}

@@ -168,9 +168,10 @@ impl Features {
     }
 
     /// What stays unresolved has no SYN-ACK. Beyond what is usual: the clients that never acknowledge are still in the window when a
-    /// server falls silent.
+    /// server falls silent. Or all in all, where it has only begun and a server that is hardly known may usually leave as many.
     pub(super) fn mostly_unanswered(&self) -> bool {
         (self.overdue_answered - self.usual_units).max(0.0) < 0.2 * (self.overdue - self.usual_units)
+            || self.overdue_answered < 0.2 * self.overdue
     }
 
     /// Hardly more is asked of it than usual.

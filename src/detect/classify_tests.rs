@@ -268,3 +268,18 @@ fn who_calls_what_never_answered_is_listened_to() {
         assert_eq!(features.verdict(), verdict, "{what}");
     }
 }
+
+#[test]
+fn nothing_is_answered_though_as_many_may_be_usual() {
+    let begun =
+        |overdue, overdue_answered| Features { overdue, overdue_answered, usual_units: 70.0, ..peace() };
+    for (overdue, answered, expected) in [
+        (60.0, 0.0, true),
+        (60.0, 11.0, true),
+        (60.0, 13.0, false),
+        (200.0, 70.0, true),
+        (200.0, 97.0, false),
+    ] {
+        assert_eq!(begun(overdue, answered).mostly_unanswered(), expected, "{answered} of {overdue}");
+    }
+}

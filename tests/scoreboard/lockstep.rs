@@ -26,6 +26,8 @@ pub(crate) struct Half {
     /// The other may not have closed the last bin yet; what is learned from it holds for both before either goes on.
     closing: bool,
     over: bool,
+    /// The latest frame of either.
+    latest: Option<Timestamp>,
     counters: Arc<InterfaceCounters>,
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn halves(stream: &Stream) -> [Half; 2] {
         end: None,
         closing: false,
         over: false,
+        latest: None,
         counters: InterfaceCounters::new("half"),
     })
 }
@@ -70,12 +73,15 @@ impl FrameSource for Half {
         }
         loop {
             let Some(ts) = self.held.take().or_else(|| self.stream.next_frame(&mut self.frame)) else {
-                // What one has handed over the other waits for once more, so that both end with the same bin.
+                // What one has handed over the other waits for once more, so that both end with the same bin, and at the same time: a
+                // silent interface goes on with the host's.
                 if !std::mem::replace(&mut self.over, true) {
                     self.barrier.wait();
+                    return Ok(self.latest.map_or(SourceEvent::End, SourceEvent::Idle));
                 }
                 return Ok(SourceEvent::End);
             };
+            self.latest = Some(ts);
             let bin = BIN.as_nanos() as i64;
             let first = Timestamp::from_nanos((ts.as_nanos().div_euclid(bin) + 1) * bin);
             let Some(end) = self.end else {

@@ -1,6 +1,6 @@
 //! Stage 4 of 5, detect: whether those whose attempts stay unresolved are real clients. Pure functions over figures.
 
-use super::classify::{Features, HISTORY, Verdict};
+use super::classify::{FEW_SOURCES, Features, HISTORY, STORM, Verdict};
 
 /// So many from each source within 5 to 10 s are an attack even where a stack sends and repeats them: nobody who calls a dead address
 /// in good faith opens a hundred connections to it each second.
@@ -20,9 +20,11 @@ const LISTENED_TO: f64 = 100.0;
 
 impl Features {
     /// Not known for long, it completes some handshakes and leaves the SYNs of others without an answer, whose stacks send them again:
-    /// real clients, of a program that does not accept as many.
+    /// real clients, of a program that does not accept as many. No more than call a server at once, or from few sources, as a load
+    /// generator has: whoever forges random ones can send each SYN twice as well.
     pub(super) fn takes_only_some(&self) -> bool {
         self.history < HISTORY
+            && (self.units <= STORM || self.sources <= FEW_SOURCES)
             && self.completed > 0.0
             && self.copies == 0.0
             && self.entries <= HAMMERED * self.sources

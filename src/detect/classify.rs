@@ -118,7 +118,10 @@ const NEARLY_ALL: f64 = 0.8;
 /// Share that keeps what was told for it.
 pub(super) const MOST: f64 = 0.5;
 /// So many clients at most call a server again at once.
-const STORM: f64 = 500.0;
+pub(super) const STORM: f64 = 500.0;
+/// How many times the usual load, and as many such storms beside it, the clients of a server that is gone ask of it at most, as they
+/// connect anew.
+const ANEW: f64 = 8.0;
 
 /// So many SYNs without an answer within seconds are not lost ones.
 const MANY_UNANSWERED: f64 = 8.0;
@@ -179,9 +182,10 @@ impl Features {
         self.attempting <= 2.0 * self.usual_attempts + 5.0
     }
 
-    /// The same, or by the same clients again.
+    /// The same, or by the same clients again. Whoever forges them can send each SYN twice: there is a bound to what they ask.
     fn usual_load(&self) -> bool {
-        self.asked_as_usual() || self.is_repeated()
+        let bound = ANEW * (self.usual_attempts + STORM);
+        self.asked_as_usual() || (self.is_repeated() && self.attempting <= bound)
     }
 
     /// It leaves SYNs without an answer though it lives and its queue has room, and no more is asked of it than usual: its program

@@ -71,6 +71,8 @@ impl Drought {
 
 /// Bins that what is usual is learned over, ten minutes.
 const LEARNED: f64 = 1200.0;
+/// Late attempts a bin below which none is late: what fades never is nothing.
+const NONE_LATE: f64 = 0.01;
 
 /// Attempts that turn out well after their grace age: their server is slow, whoever calls it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,7 +111,7 @@ impl Lateness {
     pub(super) fn share(&self) -> f64 {
         let [overdue, late] = self.pace.map(f64::from);
         let (overdue, late) = (overdue - f64::from(self.usual), self.beyond(late, 1.0));
-        if late > 0.0 { late / overdue.max(late) } else { 0.0 }
+        if late > NONE_LATE { late / overdue.max(late) } else { 0.0 }
     }
 }
 
@@ -138,6 +140,16 @@ mod tests {
         night.dry(0.0, 0.01);
         assert!(night.odds >= 18.8 && !night.lasts(18.8), "{night:?}");
         assert!(night.lasted() <= Some(BIN), "{night:?}");
+    }
+
+    #[test]
+    fn what_was_late_once_is_forgotten() {
+        let (mut lateness, mut tally) = (Lateness::default(), Tally::default());
+        tally.count(Count::Overdue, 50);
+        tally.count(Count::Late, 50);
+        (0..10).for_each(|_| lateness.take(&tally));
+        (0..40).for_each(|_| lateness.take(&Tally::default()));
+        assert_eq!(lateness.share(), 0.0);
     }
 
     #[test]

@@ -184,7 +184,8 @@ impl Court {
         let Slot { server: at, tally, sources, looks, .. } = slot;
         let at = *at;
         // A scanner's one or two tries at a port are charged to the scanner.
-        let scanned = self.scans.explain(tally.failed() - tally.of(Count::NotTaken), sources);
+        let failed = tally.failed() - tally.of(Count::NotTaken);
+        let scanned = self.scans.explain(failed, sources);
         // Nor is it the host that is flooded where stacks call, on their schedule, what never answered: a filter drops one port.
         let in_vain = tally.of(Count::OverdueRepeated);
         let (passed, entries) = (f64::from(looks.known), tally.of(Count::Sketched));
@@ -214,7 +215,7 @@ impl Court {
             units -= known;
             watch.excused += known as f32;
         }
-        if scanned || watch.settings.allowance.is_some() {
+        if (scanned && watch.is_only_scanned(failed)) || watch.settings.allowance.is_some() {
             units = 0.0;
         }
         if let Some(running) = watch.incident.and_then(|n| self.episodes.get_mut(n)) {

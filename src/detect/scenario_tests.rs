@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+#[path = "scenario_tests/adversaries.rs"]
+mod adversaries;
 #[path = "scenario_tests/callers.rs"]
 mod callers;
 #[path = "scenario_tests/floods.rs"]

@@ -25,6 +25,12 @@ const PAST: u64 = 16;
 /// Time constant of [`Watch::busy`], bins.
 pub(super) const BUSY_BINS: f64 = 60.0;
 
+/// Failed attempts at one server that are charged to scanners within half a minute, at most: sixteen of them with eight each, be it at
+/// once. Whoever goes on at the same server longer does not scan it, whatever else he asks for.
+const SCANNED: f32 = 128.0;
+/// What is left of them after a bin.
+const SCANNED_LEFT: f32 = 0.98;
+
 /// One watched key.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -88,6 +94,8 @@ pub(super) struct Watch {
     pub(super) calls: [[f32; 2]; 2],
     /// Calls of sources that complete elsewhere, which are not judged, ever.
     pub(super) excused: f32,
+    /// Failed attempts charged to scanners, fading.
+    scanned: f32,
     /// Unresolved attempts that sources were counted of, and their distinct sources, a bin at the pace of `pace`.
     pub(super) each_bin: [f64; 2],
     /// Handshake times, fading.
@@ -160,6 +168,7 @@ impl Watch {
             sources_began: bin,
             calls: [[0.0; 2]; 2],
             excused: 0.0,
+            scanned: 0.0,
             each_bin: [0.0; 2],
             times: [0.0; CLASSES],
             answers: false,
@@ -181,6 +190,8 @@ impl Watch {
 
     /// Takes the counts of one bin in.
     pub(super) fn take(&mut self, bin: u64, tally: &Tally) {
+        let passed = bin.saturating_sub(self.bin).min(10_000);
+        self.scanned *= SCANNED_LEFT.powi(passed as i32);
         self.roll(bin);
         self.window[0].add(tally);
         for (total, what) in self.totals.iter_mut().zip([Count::Attempts, Count::Completed, Count::Overdue]) {
@@ -232,6 +243,12 @@ impl Watch {
             None if self.born > bin => [0, 0],
             None => self.past.iter().map(|past| [past[1], past[2]]).min().unwrap_or_default(),
         }
+    }
+
+    /// Whether so many failed attempts of the present bin, all by scanners, may be charged to them.
+    pub(super) fn is_only_scanned(&mut self, failed: f64) -> bool {
+        self.scanned += failed as f32;
+        self.scanned <= SCANNED
     }
 
     /// Notes the flood units of the present bin.

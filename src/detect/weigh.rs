@@ -35,6 +35,8 @@ const REPEATED_BY_FAR: f64 = 0.3;
 /// by then.
 const FAR: u64 = 8;
 const LATE_BY_FAR: f64 = 0.25;
+/// Bins within which their distance is learned: a minute. What goes on is not theirs, whoever has handshakes completed late beside it.
+const KNOWN_BY_THEN: u32 = 120;
 /// When a stack sends a SYN again (RFC 6298 section 2).
 const RESENT: Duration = Duration::from_secs(1);
 /// Within so long of an alarm, which comes when the shortest grace age is over, most of them have.
@@ -242,7 +244,7 @@ impl Watch {
         let bins = self.cusum.onset().map_or(u64::MAX, |onset| self.bin.saturating_sub(onset) + 1);
         let not_due = bins <= NOT_DUE && self.grace(config) < RESENT;
         let repeated = features.repeated_share() >= REPEATED_BY_FAR;
-        let late = self.both(Count::Late) >= LATE_BY_FAR * features.overdue;
+        let late = self.alarming <= KNOWN_BY_THEN && self.both(Count::Late) >= LATE_BY_FAR * features.overdue;
         is_flood(kind)
             && !self.is_pressed()
             && self.severity(kind, features) < Severity::Critical

@@ -20,7 +20,8 @@ const LISTENED_TO: f64 = 100.0;
 
 impl Features {
     /// Not known for long, it completes some handshakes and leaves the SYNs of others without an answer, whose stacks send them again:
-    /// real clients, of a program that does not accept as many. No more than call a server at once, or from few sources, as a load
+    /// real clients, of a program that does not accept as many. It answers none of those: where some fail in every way, that is its peace.
+    /// No more than call a server at once, or from few sources, as a load
     /// generator has: whoever forges random ones can send each SYN twice as well.
     pub(super) fn takes_only_some(&self) -> bool {
         self.history < HISTORY
@@ -29,7 +30,7 @@ impl Features {
             && self.copies == 0.0
             && self.entries <= HAMMERED * self.sources
             && !self.besieged
-            && self.mostly_unanswered()
+            && self.overdue_answered < 0.2 * self.overdue
             && self.is_repeated()
     }
 

@@ -20,9 +20,8 @@ const LISTENED_TO: f64 = 100.0;
 
 impl Features {
     /// Not known for long, it completes some handshakes and leaves the SYNs of others without an answer, whose stacks send them again:
-    /// real clients, of a program that does not accept as many. It answers none of those: where some fail in every way, that is its peace.
-    /// No more than call a server at once, or from few sources, as a load
-    /// generator has: whoever forges random ones can send each SYN twice as well.
+    /// real clients, of a program that does not accept as many. Where some fail in every way, that is its peace. No more than call a
+    /// server at once, or from few sources, as a load generator has: whoever forges random ones can send each SYN twice as well.
     pub(super) fn takes_only_some(&self) -> bool {
         self.history < HISTORY
             && (self.units <= STORM || self.sources <= FEW_SOURCES)

@@ -26,17 +26,20 @@ impl Features {
         self.history < HISTORY
             && (self.units <= STORM || self.sources <= FEW_SOURCES)
             && self.completed > 0.0
-            && self.copies == 0.0
-            && self.entries <= HAMMERED * self.sources
+            && self.is_polite()
             && !self.besieged
             && self.overdue_answered < 0.2 * self.overdue
             && self.is_repeated()
     }
 
+    /// No copies faster than a stack's, and from no source as many as only an attack has.
+    fn is_polite(&self) -> bool {
+        self.copies == 0.0 && self.entries <= HAMMERED * self.sources
+    }
+
     /// What never answered, and is called by real clients.
     pub(super) fn called_in_vain(&self) -> Option<Verdict> {
-        if self.answers || self.completed > 0.0 || self.copies > 0.0 || self.entries > HAMMERED * self.sources
-        {
+        if self.answers || self.completed > 0.0 || !self.is_polite() {
             return None;
         }
         // All of them were followed, and a stack may have made them: it gives a SYN options.

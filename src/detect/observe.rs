@@ -191,8 +191,9 @@ impl EventSink for Observations {
             }
             EventKind::Mismatched { .. } => return,
             EventKind::Closed { outcome: Outcome::Completed, .. } => {
-                self.completions.note(&self.hash, flow.orig.addr, weight);
-                self.served.note(self.hash.source(flow.orig.addr));
+                let source = self.hash.source(flow.orig.addr);
+                self.completions.note(source, flow.orig.addr, weight);
+                self.served.note(source);
                 None
             }
             EventKind::Opened

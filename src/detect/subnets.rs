@@ -41,11 +41,11 @@ fn cell(hash: u64) -> usize {
 }
 
 impl Completions {
-    /// Notes a handshake of this address that completed.
+    /// Notes a handshake of this address that completed; `source` is the hash of its /64.
     #[inline]
-    pub(super) fn note(&mut self, hash: &KeyedHash, addr: IpAddr, weight: u32) {
+    pub(super) fn note(&mut self, source: u64, addr: IpAddr, weight: u32) {
         if addr.is_ipv6() {
-            let count = &mut self.cells[cell(hash.source(addr))];
+            let count = &mut self.cells[cell(source)];
             (*count, self.any) = (count.saturating_add(weight), true);
         }
     }

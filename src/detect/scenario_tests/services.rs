@@ -197,7 +197,6 @@ fn a_new_server_that_does_not_accept_all_is_not_flooded() {
             traffic.attempt(t, client, server(1), Fate::SecondTry);
         });
         let run = traffic.run(&defaults(), &[], 60.0, 1);
-        run.no_flood();
         run.only(IncidentKind::AcceptOverflow, "198.51.100.1:443");
     }
 }
